@@ -1,1 +1,408 @@
-//! To be filled by its own change: see `DESIGN.md`.
+//! Who owns a shard, and how it changes hands: two 64-bit words, changed only by
+//! compare-and-swap of the whole word that was read.
+//!
+//! Layout
+//! ```text
+//! owner    | generation 16 | spare 2 | lcore slot 14 | epoch 32 |   high to low
+//! request  | generation 16 | state 2 | next slot  14 | epoch 32 |   epoch: the owner's it is for
+//! ```
+//! ```text
+//!             ask                accept              hand_over
+//!   none ----------> asked ----------------> accepted ----------> owner word: next, epoch + 1
+//!     ^    withdraw    |                         |
+//!     +----------------+                         | the owner dies: take_from_dead, epoch + 1
+//! ```
+//! Invariants
+//! - O1 Every change of an owner word adds 1 to its epoch.
+//! - O2 A request is void unless its epoch is the owner word's.
+//! - O3 Of `withdraw` and `accept` on one request exactly one succeeds.
+//! - O4 An owner word changes only by its owner's consent ([`hand_over`], [`release`]) or after its
+//!   owner's lifeline read dead ([`take_from_dead`]). Time never moves a shard.
+//!
+//! Order: success is `AcqRel`, so whoever reads an owner word with `Acquire` and finds itself sees
+//! everything its predecessor stored. The bare decisions (`RequestWord::asked` and so on) have no
+//! memory of their own; an explorer in the tests drives them through every interleaving, and
+//! `tests/ownership_loom.rs` does it with the atomics of `loom`.
+//!
+//! Failure: an owner that dies after `accept` leaves a request that its taker's epoch makes void.
+
+use thiserror::Error;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The 14 bits that name no lcore.
+const NOBODY: u64 = 0x3fff;
+
+/// Who owns a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OwnerWord {
+    /// How often the shard has changed hands.
+    pub epoch: u32,
+    /// The owner's lcore slot; `None` before the first owner and after a release.
+    pub lcore: Option<u16>,
+    /// The generation set the owner works on.
+    pub generation: u16,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestState {
+    /// Nothing is asked for.
+    None,
+    /// The owner is asked to hand over at its next burst boundary.
+    Asked,
+    /// The owner has agreed; the swap completes or the owner dies.
+    Accepted,
+}
+
+/// What the owner of a shard is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestWord {
+    /// The epoch of the owner word that is meant.
+    pub epoch: u32,
+    /// The lcore slot that shall own the shard next.
+    pub next: u16,
+    /// How far it has come.
+    pub state: RequestState,
+    /// The generation set the next owner works on.
+    pub generation: u16,
+}
+
+/// Why a shard could not be asked for.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum AskError {
+    /// Nobody owns it, so nobody can consent.
+    #[error("the shard has no owner (epoch {epoch}): give it a first owner instead of asking")]
+    NoOwner {
+        /// Epoch of the owner word.
+        epoch: u32,
+    },
+    /// A request stands already.
+    #[error(
+        "lcore slot {next} was asked in for epoch {epoch} already and the request is {state:?}: \
+         withdraw it or wait for the swap"
+    )]
+    Standing {
+        /// Epoch of the standing request.
+        epoch: u32,
+        /// Whom it names.
+        next: u16,
+        /// How far it has come.
+        state: RequestState,
+    },
+}
+
+/// A shard that is no longer what the caller read: somebody took it after its owner was dead.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("the shard is at {found:?}, not at {expected:?}: this owner was taken for dead")]
+pub struct Lost {
+    /// What the caller had read.
+    pub expected: OwnerWord,
+    /// What stands there.
+    pub found: OwnerWord,
+}
+
+impl OwnerWord {
+    /// The word as it lies in memory.
+    pub fn pack(self) -> u64 {
+        let lcore = self.lcore.map_or(NOBODY, u64::from);
+        debug_assert!(self.lcore.is_none_or(|slot| u64::from(slot) < NOBODY));
+        u64::from(self.generation) << 48 | (lcore & NOBODY) << 32 | u64::from(self.epoch)
+    }
+
+    /// Reads a word; any bits are some word.
+    pub fn unpack(word: u64) -> OwnerWord {
+        let lcore = word >> 32 & NOBODY;
+        OwnerWord {
+            epoch: word as u32,
+            lcore: (lcore != NOBODY).then_some(lcore as u16),
+            generation: (word >> 48) as u16,
+        }
+    }
+
+    /// The word of a shard that nobody has owned yet.
+    pub fn unowned() -> OwnerWord {
+        OwnerWord {
+            epoch: 0,
+            lcore: None,
+            generation: 0,
+        }
+    }
+
+    /// The word after this one.
+    pub fn passed_to(self, lcore: Option<u16>, generation: u16) -> OwnerWord {
+        OwnerWord {
+            epoch: self.epoch.wrapping_add(1),
+            lcore,
+            generation,
+        }
+    }
+}
+
+impl RequestWord {
+    /// The word as it lies in memory.
+    pub fn pack(self) -> u64 {
+        debug_assert!(u64::from(self.next) <= NOBODY);
+        let state = match self.state {
+            RequestState::None => 0u64,
+            RequestState::Asked => 1,
+            RequestState::Accepted => 2,
+        };
+        let next = u64::from(self.next) & NOBODY;
+        u64::from(self.generation) << 48 | state << 46 | next << 32 | u64::from(self.epoch)
+    }
+
+    /// Reads a word; the state that does not exist reads as none.
+    pub fn unpack(word: u64) -> RequestWord {
+        RequestWord {
+            epoch: word as u32,
+            next: (word >> 32 & NOBODY) as u16,
+            state: match word >> 46 & 3 {
+                1 => RequestState::Asked,
+                2 => RequestState::Accepted,
+                _ => RequestState::None,
+            },
+            generation: (word >> 48) as u16,
+        }
+    }
+
+    /// The request that may follow this one under `owner`, which asks for `next`.
+    pub fn asked(self, owner: OwnerWord, next: u16, generation: u16) -> Result<Self, AskError> {
+        let epoch = owner.epoch;
+        if owner.lcore.is_none() {
+            return Err(AskError::NoOwner { epoch });
+        }
+        if self.state != RequestState::None && self.epoch == epoch {
+            return Err(AskError::Standing {
+                epoch,
+                next: self.next,
+                state: self.state,
+            });
+        }
+        Ok(RequestWord {
+            epoch,
+            next,
+            state: RequestState::Asked,
+            generation,
+        })
+    }
+
+    /// This request accepted by lcore `me`, if it is asked of it and not void (O2).
+    pub fn accepted(self, owner: OwnerWord, me: u16) -> Option<RequestWord> {
+        let mine = owner.lcore == Some(me) && owner.epoch == self.epoch;
+        (mine && self.state == RequestState::Asked).then_some(RequestWord {
+            state: RequestState::Accepted,
+            ..self
+        })
+    }
+
+    /// This request with nothing asked any more.
+    pub fn withdrawn(self) -> RequestWord {
+        RequestWord {
+            state: RequestState::None,
+            ..self
+        }
+    }
+}
+
+/// Asks the owner of a shard to hand it to lcore slot `next`. The supervisor's side.
+pub fn ask(
+    owner: &AtomicU64,
+    request: &AtomicU64,
+    next: u16,
+    generation: u16,
+) -> Result<RequestWord, AskError> {
+    loop {
+        let old = request.load(Ordering::Acquire);
+        let seen = OwnerWord::unpack(owner.load(Ordering::Acquire));
+        let new = RequestWord::unpack(old).asked(seen, next, generation)?;
+        if swap(request, old, new.pack()).is_ok() {
+            return Ok(new);
+        }
+    }
+}
+
+/// Takes a request back; false if the owner has accepted it (the swap goes on) or it is void.
+pub fn withdraw(request: &AtomicU64, asked: RequestWord) -> bool {
+    swap(request, asked.pack(), asked.withdrawn().pack()).is_ok()
+}
+
+/// The owner's side, at a burst boundary: agrees to a request that is meant for it. One load when
+/// nothing is asked.
+#[inline]
+pub fn accept(owner: &AtomicU64, request: &AtomicU64, me: u16) -> Option<RequestWord> {
+    let old = request.load(Ordering::Acquire);
+    let asked = RequestWord::unpack(old);
+    if asked.state != RequestState::Asked {
+        return None;
+    }
+    let new = asked.accepted(OwnerWord::unpack(owner.load(Ordering::Acquire)), me)?;
+    swap(request, old, new.pack()).ok().map(|_| new)
+}
+
+/// Gives the shard to the lcore that the accepted request names. After this the caller touches
+/// nothing of the shard; it wakes the sleepers on the owner word's low half.
+pub fn hand_over(owner: &AtomicU64, accepted: RequestWord, me: u16) -> Result<OwnerWord, Lost> {
+    let found = OwnerWord::unpack(owner.load(Ordering::Acquire));
+    let expected = OwnerWord {
+        epoch: accepted.epoch,
+        lcore: Some(me),
+        generation: found.generation,
+    };
+    let new = expected.passed_to(Some(accepted.next), accepted.generation);
+    match swap(owner, expected.pack(), new.pack()) {
+        Ok(_) => Ok(new),
+        Err(word) => Err(Lost {
+            expected,
+            found: OwnerWord::unpack(word),
+        }),
+    }
+}
+
+/// Takes the shard of an owner whose lifeline **read dead after `seen` was read**; of several
+/// takers one succeeds. The winner repairs before it polls.
+pub fn take_from_dead(owner: &AtomicU64, seen: OwnerWord, me: u16, generation: u16) -> bool {
+    let new = seen.passed_to(Some(me), generation);
+    seen.lcore.is_some() && swap(owner, seen.pack(), new.pack()).is_ok()
+}
+
+/// Gives a shard that nobody owns to its first owner.
+pub fn claim_first(owner: &AtomicU64, lcore: u16, generation: u16) -> Result<OwnerWord, Lost> {
+    let old = owner.load(Ordering::Acquire);
+    let found = OwnerWord::unpack(old);
+    let expected = OwnerWord {
+        lcore: None,
+        ..found
+    };
+    let new = found.passed_to(Some(lcore), generation);
+    if found.lcore.is_none() && swap(owner, old, new.pack()).is_ok() {
+        return Ok(new);
+    }
+    let found = OwnerWord::unpack(owner.load(Ordering::Acquire));
+    Err(Lost { expected, found })
+}
+
+/// The owner's side of an orderly end with nobody to follow: the shard is nobody's.
+pub fn release(owner: &AtomicU64, seen: OwnerWord) -> bool {
+    let new = seen.passed_to(None, seen.generation);
+    swap(owner, seen.pack(), new.pack()).is_ok()
+}
+
+fn swap(word: &AtomicU64, old: u64, new: u64) -> Result<u64, u64> {
+    word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn words(lcore: u16) -> (AtomicU64, AtomicU64) {
+        let owner = AtomicU64::new(OwnerWord::unowned().pack());
+        claim_first(&owner, lcore, 7).unwrap();
+        (owner, AtomicU64::new(0))
+    }
+
+    fn read(word: &AtomicU64) -> OwnerWord {
+        OwnerWord::unpack(word.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn words_come_back_as_they_were_packed() {
+        for lcore in [None, Some(0), Some(511), Some(0x3ffe)] {
+            let word = OwnerWord {
+                epoch: 0xdead_beef,
+                lcore,
+                generation: 0xfffe,
+            };
+            assert_eq!(OwnerWord::unpack(word.pack()), word);
+        }
+        for state in [
+            RequestState::None,
+            RequestState::Asked,
+            RequestState::Accepted,
+        ] {
+            let word = RequestWord {
+                epoch: u32::MAX,
+                next: 0x3ffe,
+                state,
+                generation: 9,
+            };
+            assert_eq!(RequestWord::unpack(word.pack()), word);
+        }
+        assert_eq!(RequestWord::unpack(3 << 46).state, RequestState::None);
+        assert_eq!(
+            OwnerWord::unowned().pack() as u32,
+            0,
+            "low half is the epoch"
+        );
+    }
+
+    #[test]
+    fn a_planned_swap_goes_asked_accepted_handed_over() {
+        let (owner, request) = words(3);
+        assert_eq!(accept(&owner, &request, 3), None);
+        let asked = ask(&owner, &request, 35, 8).unwrap();
+        assert_eq!(accept(&owner, &request, 4), None, "not the owner");
+        let accepted = accept(&owner, &request, 3).unwrap();
+        assert!(!withdraw(&request, asked));
+        let now = hand_over(&owner, accepted, 3).unwrap();
+        assert_eq!((now.lcore, now.generation, now.epoch), (Some(35), 8, 2));
+        assert_eq!(read(&owner), now);
+        assert_eq!(
+            accept(&owner, &request, 35),
+            None,
+            "the request is void (O2)"
+        );
+        ask(&owner, &request, 3, 7).expect("the way back");
+    }
+
+    #[test]
+    fn a_withdrawn_request_is_never_accepted() {
+        let (owner, request) = words(3);
+        let asked = ask(&owner, &request, 35, 8).unwrap();
+        assert!(withdraw(&request, asked));
+        assert_eq!(accept(&owner, &request, 3), None);
+        assert!(!withdraw(&request, asked));
+    }
+
+    #[test]
+    fn a_second_request_is_refused_and_names_the_first() {
+        let (owner, request) = words(3);
+        ask(&owner, &request, 35, 8).unwrap();
+        let error = ask(&owner, &request, 67, 8).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("lcore slot 35 was asked in for epoch 1")
+        );
+        let nobody = AtomicU64::new(OwnerWord::unowned().pack());
+        let error = ask(&nobody, &AtomicU64::new(0), 1, 1).unwrap_err();
+        assert_eq!(error, AskError::NoOwner { epoch: 0 });
+    }
+
+    #[test]
+    fn a_dead_owner_is_taken_from_once_and_its_promise_is_void() {
+        let (owner, request) = words(3);
+        ask(&owner, &request, 35, 8).unwrap();
+        let accepted = accept(&owner, &request, 3).unwrap();
+        let seen = read(&owner);
+        assert!(take_from_dead(&owner, seen, 35, 8));
+        assert!(!take_from_dead(&owner, seen, 67, 8));
+        let lost = hand_over(&owner, accepted, 3).unwrap_err();
+        assert_eq!(lost.found.lcore, Some(35));
+        assert!(lost.to_string().contains("taken for dead"));
+        ask(&owner, &request, 3, 7).expect("a void request stands in nobody's way");
+    }
+
+    #[test]
+    fn a_released_shard_can_be_claimed_again() {
+        let (owner, _) = words(3);
+        assert!(claim_first(&owner, 4, 7).is_err());
+        assert!(release(&owner, read(&owner)));
+        assert!(
+            !take_from_dead(&owner, read(&owner), 5, 7),
+            "nobody is not dead"
+        );
+        assert_eq!(claim_first(&owner, 4, 7).unwrap().epoch, 3);
+    }
+}
