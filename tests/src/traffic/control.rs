@@ -1,0 +1,1 @@
+//! The handle by which other programs hold a traffic process.
