@@ -1,0 +1,247 @@
+//! A shard's cache of free mbufs: the fast path of the pool, in shared memory.
+//!
+//! Layout: `len u32, moving u32, zero to 64, 512 x u32`. The first `len` entries are the free
+//! mbufs of this shard, last in first out. While `moving` is not 0, the `moving` entries past the
+//! end name mbufs on their way from or to the common ring.
+//!
+//! Order
+//! - alloc: `place` = app, then `len` (Release). free: entry and `place` = cache, then `len`.
+//! - refill: entry past the end and `moving`, then the ring's compare-and-swap that takes the
+//!   mbuf, `place` = cache, then `len`, `moving` = 0.
+//! - spill: `len`, `moving`, `place` = pool, then the compare-and-swap that puts it, `moving` = 0.
+//!
+//! Failure: a mbuf that no window shows was in alloc (`place` app: in hand), free or spill
+//! (`place` cache of this shard), refill or spill (`place` pool and named past the end): the
+//! audit gives the last three back. The next owner of the shard goes on with the cache as it is.
+
+use super::Pool;
+use crate::mbuf::Packet;
+use crate::place::{Holder, HolderKind, Place};
+use crate::sync::{AtomicU32, Ordering};
+
+/// Entries of a shard's cache.
+pub const CACHE_SIZE: usize = 512;
+const HALF: usize = CACHE_SIZE / 2;
+
+/// The shared half of a cache.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(super) struct CacheSlot {
+    len: AtomicU32,
+    moving: AtomicU32,
+    zero: [AtomicU32; 14],
+    entries: [AtomicU32; CACHE_SIZE],
+}
+
+const _: () = assert!(size_of::<CacheSlot>() == 64 + 4 * CACHE_SIZE);
+
+impl CacheSlot {
+    #[inline]
+    fn len(&self) -> usize {
+        (self.len.load(Ordering::Relaxed) as usize).min(CACHE_SIZE)
+    }
+
+    #[inline]
+    fn set_len(&self, len: usize) {
+        self.len.store(len as u32, Ordering::Release);
+    }
+
+    fn set_moving(&self, n: usize) {
+        self.moving.store(n as u32, Ordering::Release);
+    }
+
+    /// Shows the free mbufs in here.
+    pub(super) fn window(&self, visit: &mut dyn FnMut(u32)) {
+        let len = (self.len.load(Ordering::Acquire) as usize).min(CACHE_SIZE);
+        for entry in &self.entries[..len] {
+            visit(entry.load(Ordering::Relaxed));
+        }
+    }
+
+    /// The entries past the end that name mbufs on their way.
+    pub(super) fn moving(&self) -> Vec<u32> {
+        let from = self.len();
+        let moving = self.moving.load(Ordering::Acquire) as usize;
+        let to = from.saturating_add(moving).min(CACHE_SIZE);
+        let entries = self.entries[from..to].iter();
+        entries.map(|entry| entry.load(Ordering::Relaxed)).collect()
+    }
+
+    pub(super) fn settle(&self) {
+        self.set_moving(0);
+    }
+}
+
+/// A shard's cache, held by the lcore that owns the shard.
+pub struct Cache {
+    pool: Pool,
+    slot: &'static CacheSlot,
+    shard: u16,
+}
+
+impl Cache {
+    pub(super) fn new(pool: Pool, slot: &'static CacheSlot, shard: u16) -> Cache {
+        Cache { pool, slot, shard }
+    }
+
+    /// The pool behind it.
+    #[inline]
+    pub fn pool(&self) -> Pool {
+        self.pool
+    }
+
+    /// The shard it belongs to.
+    #[inline]
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// Free mbufs in it.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "a count, not a container")]
+    pub fn len(&self) -> usize {
+        self.slot.len()
+    }
+
+    /// Allocates up to `out.len()` mbufs; fewer only when the pool has no more. Their place is in
+    /// the hands of this shard.
+    #[inline]
+    pub fn alloc_burst(&mut self, out: &mut [u32]) -> usize {
+        let mut done = 0;
+        for part in out.chunks_mut(HALF) {
+            let n = self.alloc_part(part);
+            done += n;
+            if n < part.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    #[inline]
+    fn alloc_part(&mut self, out: &mut [u32]) -> usize {
+        let mut len = self.slot.len();
+        if len < out.len() {
+            len = self.refill(len, out.len());
+        }
+        let n = out.len().min(len);
+        let place = Place::new(Holder::app(self.shard), 0);
+        for (to, entry) in out
+            .iter_mut()
+            .zip(self.slot.entries[len - n..len].iter().rev())
+        {
+            let m = entry.load(Ordering::Relaxed);
+            self.pool.set_place(m, place);
+            *to = m;
+        }
+        self.slot.set_len(len - n);
+        n
+    }
+
+    /// Allocates one empty packet.
+    #[inline]
+    pub fn alloc(&mut self) -> Option<Packet> {
+        let mut out = [0];
+        (self.alloc_burst(&mut out) == 1).then(|| Packet::fresh(out[0], self.pool))
+    }
+
+    /// Frees mbufs that the caller holds.
+    ///
+    /// # Panics
+    /// In debug builds, when one of them is free already.
+    #[inline]
+    pub fn free_burst(&mut self, mbufs: &[u32]) {
+        for part in mbufs.chunks(HALF) {
+            let mut len = self.slot.len();
+            if len + part.len() > CACHE_SIZE {
+                len = self.spill(len);
+            }
+            let place = Place::new(Holder::cache(self.shard), 0);
+            for (entry, m) in self.slot.entries[len..].iter().zip(part) {
+                debug_check_not_free(self.pool, *m);
+                entry.store(*m, Ordering::Relaxed);
+                self.pool.set_place(*m, place);
+            }
+            self.slot.set_len(len + part.len());
+        }
+    }
+
+    /// Frees one packet.
+    #[inline]
+    pub fn free(&mut self, packet: Packet) {
+        self.free_burst(&[packet.into_raw()]);
+    }
+
+    /// Frees one mbuf to the common ring, past the cache.
+    pub fn free_one(&mut self, m: u32) {
+        self.pool.free_one(m);
+    }
+
+    /// Gives everything in it to the common ring; for a shard that will not be polled again.
+    pub fn flush(&mut self) {
+        while self.slot.len() > 0 {
+            let len = self.slot.len();
+            self.spill_to(len, len.saturating_sub(HALF));
+        }
+    }
+
+    /// Takes from the common ring until the cache is half full and has `want`; returns its length.
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, len: usize, want: usize) -> usize {
+        let most = HALF.max(want) - len;
+        let slot = self.slot;
+        let taken = self.pool.ring().dequeue_with(most, |i, m| {
+            slot.entries[len + i].store(m, Ordering::Relaxed);
+            slot.set_moving(i + 1);
+        });
+        let place = Place::new(Holder::cache(self.shard), 0);
+        for entry in &slot.entries[len..len + taken] {
+            self.pool.set_place(entry.load(Ordering::Relaxed), place);
+        }
+        slot.set_len(len + taken);
+        slot.set_moving(0);
+        len + taken
+    }
+
+    /// Gives the upper half to the common ring; returns the cache's new length.
+    #[cold]
+    #[inline(never)]
+    fn spill(&mut self, len: usize) -> usize {
+        self.spill_to(len, HALF.min(len))
+    }
+
+    fn spill_to(&mut self, len: usize, keep: usize) -> usize {
+        let mut out = [0; HALF];
+        let n = len - keep;
+        for (to, entry) in out.iter_mut().zip(&self.slot.entries[keep..len]) {
+            *to = entry.load(Ordering::Relaxed);
+        }
+        self.slot.set_len(keep);
+        self.slot.set_moving(n);
+        for m in &out[..n] {
+            self.pool.set_place(*m, Place::new(Holder::POOL, 0));
+        }
+        let put = self.pool.ring().enqueue_burst(&out[..n]);
+        assert!(put == n, "the common ring has room for every mbuf");
+        self.slot.set_moving(0);
+        keep
+    }
+}
+
+impl core::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (shard, len) = (self.shard, self.len());
+        write!(f, "Cache(shard {shard}, {len} free)")
+    }
+}
+
+/// A mbuf whose place is the pool or a cache is free already.
+#[inline]
+pub(super) fn debug_check_not_free(pool: Pool, m: u32) {
+    if cfg!(debug_assertions) {
+        let kind = pool.place(m).holder.kind();
+        let free = matches!(kind, HolderKind::Pool | HolderKind::Cache);
+        assert!(!free, "mbuf {m} freed twice: it is in the {}", kind.name());
+    }
+}

@@ -1,0 +1,406 @@
+//! The mempool: every packet buffer of an instance, free or not, in memory that outlives processes.
+//!
+//! Layout
+//! ```text
+//! meta segment  0      header: magic, version, count, chunk, headroom
+//!               4096   64 caches of 2,112 bytes: count, moving, 512 x u32     ([`Cache`])
+//!               139264 common ring, MPMC, room for every mbuf                 ([`MpmcRing`])
+//!               ...    count x 64-byte metadata line                          ([`Line`])
+//! data segment  count x chunk
+//! ```
+//! The chunk of mbuf `m` starts at `m * chunk` of the data segment; that is also its UMEM address.
+//!
+//! Order: the header's magic number is the last store of [`Pool::create`]. Caches and ring say
+//! theirs in their own files.
+//!
+//! Failure: a free mbuf is in the common ring or in a cache; one found in neither, nor in any
+//! other window, is where its `place` says. [`crate::audit`] does that sum, and gives back what a
+//! dead shard had between two of them.
+
+mod cache;
+
+use thiserror::Error;
+
+use cache::CacheSlot;
+pub use cache::{CACHE_SIZE, Cache};
+
+use crate::limits::{HEADROOM, MAX_SHARDS};
+use crate::mbuf::Line;
+use crate::place::{Holder, Place};
+use crate::region::{Region, RegionError};
+use crate::ring::{MpmcRing, RingError};
+use crate::sync::Ordering;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"pool");
+const VERSION: u32 = 1;
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = 4;
+const COUNT_AT: usize = 8;
+const CHUNK_AT: usize = 12;
+const HEADROOM_AT: usize = 16;
+const PAGE: usize = 4096;
+const CACHES_AT: usize = PAGE;
+const RING_AT: usize = CACHES_AT + MAX_SHARDS * size_of::<CacheSlot>();
+const _: () = assert!(RING_AT == 139_264 && RING_AT.is_multiple_of(PAGE));
+
+/// Why there is no pool in these regions.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum PoolError {
+    /// Offsets in a chunk are 16 bits, and UMEM wants a power of two.
+    #[error("chunks of {chunk} bytes asked for, possible are 2048, 4096, 8192, 16384 and 32768")]
+    Chunk {
+        /// What was asked for, or found.
+        chunk: u32,
+    },
+    /// No room for a single buffer.
+    #[error("{data} bytes of packet data hold no chunk of {chunk} bytes")]
+    Empty {
+        /// Bytes of the data segment.
+        data: usize,
+        /// Bytes of a chunk.
+        chunk: u32,
+    },
+    /// The bytes are not a pool's.
+    #[error("pool header {wanted:#010x} expected, {found:#010x} found")]
+    Magic {
+        /// What was found.
+        found: u32,
+        /// What a pool starts with.
+        wanted: u32,
+    },
+    /// A pool of another layout.
+    #[error("pool layout v{found} found, this build reads v{wanted}")]
+    Version {
+        /// The version found.
+        found: u32,
+        /// The one version this build knows.
+        wanted: u32,
+    },
+    /// The base of the metadata is not on a cache line.
+    #[error("pool metadata starts at {address:#x}, not at a multiple of 64")]
+    Alignment {
+        /// Where it starts in this process.
+        address: usize,
+    },
+    /// A segment is too small.
+    #[error("segment too small for the pool: {0}")]
+    Region(#[from] RegionError),
+    /// The common ring is damaged.
+    #[error("the pool's common ring: {0}")]
+    Ring(#[from] RingError),
+}
+
+/// A view of the pool in this process; copies name the same buffers.
+#[derive(Clone, Copy)]
+pub struct Pool(&'static View);
+
+struct View {
+    lines: &'static [Line],
+    data: Region,
+    chunk: u32,
+    chunk_shift: u32,
+    headroom: u16,
+    ring: MpmcRing,
+    caches: &'static [CacheSlot],
+}
+
+impl Pool {
+    /// Bytes of metadata that `count` buffers take.
+    pub const fn meta_bytes(count: u32) -> usize {
+        lines_at(count) + count as usize * size_of::<Line>()
+    }
+
+    /// Bytes of packet data that `count` buffers take.
+    pub const fn data_bytes(count: u32, chunk: u32) -> usize {
+        count as usize * chunk as usize
+    }
+
+    /// Makes a pool of as many buffers as `data` holds, all of them free, in zeroed segments that
+    /// nobody else uses yet.
+    pub fn create(meta: Region, data: Region, chunk: u32) -> Result<Pool, PoolError> {
+        let count = u32::try_from(data.len() / chunk.max(1) as usize).unwrap_or(u32::MAX / 2);
+        Pool::create_with(meta, data, chunk, count)
+    }
+
+    /// As [`Pool::create`], with fewer buffers than `data` has room for.
+    pub fn create_with(
+        meta: Region,
+        data: Region,
+        chunk: u32,
+        count: u32,
+    ) -> Result<Pool, PoolError> {
+        check_shape(&data, chunk, count)?;
+        meta.slice(0, Pool::meta_bytes(count))?;
+        let ring = meta.slice(RING_AT, meta.len() - RING_AT)?;
+        MpmcRing::create(ring, ring_capacity(count))?;
+        meta.u32(VERSION_AT).store(VERSION, Ordering::Relaxed);
+        meta.u32(COUNT_AT).store(count, Ordering::Relaxed);
+        meta.u32(CHUNK_AT).store(chunk, Ordering::Relaxed);
+        meta.u32(HEADROOM_AT).store(HEADROOM, Ordering::Relaxed);
+        let pool = Pool::view(meta, data)?;
+        for m in 0..count {
+            pool.set_place(m, Place::new(Holder::POOL, 0));
+            pool.ring().enqueue_burst(&[m]);
+        }
+        meta.u32(MAGIC_AT).store(MAGIC, Ordering::Release);
+        Ok(pool)
+    }
+
+    /// Opens the pool that another process made; stores nothing.
+    pub fn attach(meta: Region, data: Region) -> Result<Pool, PoolError> {
+        meta.slice(0, RING_AT)?;
+        let found = meta.u32(MAGIC_AT).load(Ordering::Acquire);
+        if found != MAGIC {
+            let wanted = MAGIC;
+            return Err(PoolError::Magic { found, wanted });
+        }
+        let found = meta.u32(VERSION_AT).load(Ordering::Relaxed);
+        if found != VERSION {
+            let wanted = VERSION;
+            return Err(PoolError::Version { found, wanted });
+        }
+        Pool::view(meta, data)
+    }
+
+    fn view(meta: Region, data: Region) -> Result<Pool, PoolError> {
+        let count = meta.u32(COUNT_AT).load(Ordering::Relaxed);
+        let chunk = meta.u32(CHUNK_AT).load(Ordering::Relaxed);
+        let headroom = meta.u32(HEADROOM_AT).load(Ordering::Relaxed).min(chunk / 2);
+        check_shape(&data, chunk, count)?;
+        let ring = meta.slice(RING_AT, MpmcRing::bytes_for(ring_capacity(count)))?;
+        let lines = meta.slice(lines_at(count), count as usize * size_of::<Line>())?;
+        let caches = meta.slice(CACHES_AT, MAX_SHARDS * size_of::<CacheSlot>())?;
+        Ok(Pool(Box::leak(Box::new(View {
+            lines: atomics(lines)?,
+            data,
+            chunk,
+            chunk_shift: chunk.trailing_zeros(),
+            headroom: headroom as u16,
+            ring: MpmcRing::attach(ring)?,
+            caches: atomics(caches)?,
+        }))))
+    }
+
+    /// Buffers in the pool.
+    #[inline]
+    pub fn count(self) -> u32 {
+        self.0.lines.len() as u32
+    }
+
+    /// Bytes of one buffer.
+    #[inline]
+    pub fn chunk(self) -> u32 {
+        self.0.chunk
+    }
+
+    /// Bytes kept free in front of a packet that is made or received.
+    #[inline]
+    pub fn headroom(self) -> u16 {
+        self.0.headroom
+    }
+
+    /// Offset of a buffer's chunk in the data segment: its UMEM address.
+    #[inline]
+    pub fn data_offset(self, m: u32) -> u64 {
+        u64::from(m) << self.0.chunk_shift
+    }
+
+    /// The buffer that an offset in the data segment (a UMEM address) lies in.
+    #[inline]
+    pub fn mbuf_at(self, offset: u64) -> Option<u32> {
+        let m = offset >> self.0.chunk_shift;
+        (m < u64::from(self.count())).then_some(m as u32)
+    }
+
+    /// The data segment, for registering it with a device.
+    pub fn data(self) -> Region {
+        self.0.data
+    }
+
+    /// The metadata of a buffer.
+    ///
+    /// # Panics
+    /// When the pool has no such buffer.
+    #[inline]
+    pub fn line(self, m: u32) -> &'static Line {
+        &self.0.lines[m as usize]
+    }
+
+    /// First byte of a buffer's chunk; the holder of the buffer may use `chunk()` bytes from here.
+    ///
+    /// # Panics
+    /// When the pool has no such buffer.
+    #[inline]
+    pub fn chunk_ptr(self, m: u32) -> *mut u8 {
+        assert!(m < self.count(), "mbuf {m} of a pool of {}", self.count());
+        // SAFETY: `m < count` and `count * chunk <= data.len()` (checked by `check_shape`).
+        unsafe { self.0.data.as_ptr().add((m as usize) << self.0.chunk_shift) }
+    }
+
+    /// First byte and length of the packet in a buffer.
+    #[inline]
+    pub fn bytes(self, m: u32) -> (*mut u8, usize) {
+        let (off, len) = self.packet(m);
+        // SAFETY: `off <= chunk`, so the pointer stays in, or one past, the chunk.
+        let start = unsafe { self.chunk_ptr(m).add(usize::from(off)) };
+        (start, usize::from(len))
+    }
+
+    /// Offset and length of the packet in a buffer; (0, 0) if what is stored leaves the chunk.
+    #[inline]
+    pub fn packet(self, m: u32) -> (u16, u16) {
+        let line = self.line(m);
+        let (off, len) = (line.data_off(), line.data_len());
+        let inside = u32::from(off) + u32::from(len) <= self.0.chunk;
+        if inside { (off, len) } else { (0, 0) }
+    }
+
+    /// The packet in a buffer, for copying it to or from a device.
+    ///
+    /// # Safety
+    /// - The caller is the holder of `m` (invariant I1 of [`crate::mbuf`]).
+    /// - No other slice or [`crate::mbuf::Packet`] of `m` is alive.
+    #[inline]
+    pub unsafe fn data_mut(self, m: u32) -> &'static mut [u8] {
+        let (start, len) = self.bytes(m);
+        // SAFETY: `bytes` stays inside the chunk; uniqueness is the caller's promise.
+        unsafe { core::slice::from_raw_parts_mut(start, len) }
+    }
+
+    /// Says where in its chunk the packet lies.
+    ///
+    /// # Panics
+    /// When it would leave the chunk: a driver that accepts such a length has a bug.
+    #[inline]
+    pub fn set_packet(self, m: u32, off: u16, len: u16) {
+        assert!(
+            u32::from(off) + u32::from(len) <= self.0.chunk,
+            "packet of {len} bytes at {off} in a chunk of {}",
+            self.0.chunk
+        );
+        self.line(m).set_data(off, len);
+    }
+
+    /// Offset of the packet in its chunk.
+    #[inline]
+    pub fn data_off(self, m: u32) -> u16 {
+        self.line(m).data_off()
+    }
+
+    /// Length of the packet.
+    #[inline]
+    pub fn data_len(self, m: u32) -> u16 {
+        self.line(m).data_len()
+    }
+
+    /// Where the buffer says it is.
+    #[inline]
+    pub fn place(self, m: u32) -> Place {
+        self.line(m).place()
+    }
+
+    /// Says where the buffer will be, before the store that publishes it there.
+    #[inline]
+    pub fn set_place(self, m: u32, place: Place) {
+        self.line(m).set_place(place);
+    }
+
+    /// The cache of a shard, for its owner alone.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn cache(self, shard: usize) -> Cache {
+        Cache::new(self, &self.0.caches[shard], shard as u16)
+    }
+
+    /// Frees one buffer to the common ring; for who has no cache.
+    #[cold]
+    pub fn free_one(self, m: u32) {
+        cache::debug_check_not_free(self, m);
+        self.set_place(m, Place::new(Holder::POOL, 0));
+        let put = self.ring().enqueue_burst(&[m]);
+        assert!(put == 1, "the common ring has room for every mbuf");
+    }
+
+    /// The common ring.
+    #[inline]
+    pub fn ring(self) -> MpmcRing {
+        self.0.ring
+    }
+
+    /// Shows every free buffer and who has it: common ring and caches.
+    pub fn windows(self, visit: &mut dyn FnMut(Holder, u32)) {
+        self.0.ring.window(&mut |m| visit(Holder::POOL, m));
+        for (shard, slot) in (0u16..).zip(self.0.caches) {
+            slot.window(&mut |m| visit(Holder::cache(shard), m));
+        }
+    }
+
+    /// What a shard that died was moving between its cache and the common ring, if anything.
+    /// Each may meanwhile be somewhere else: only one found nowhere is settled by this.
+    pub fn moving(self, shard: usize) -> Vec<u32> {
+        self.0.caches[shard].moving()
+    }
+
+    /// Says that what a dead shard was moving is settled.
+    pub fn settle_moving(self, shard: usize) {
+        self.0.caches[shard].settle();
+    }
+}
+
+impl core::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (count, chunk) = (self.count(), self.chunk());
+        write!(
+            f,
+            "Pool({count} x {chunk}, {} in the ring)",
+            self.ring().len()
+        )
+    }
+}
+
+fn check_shape(data: &Region, chunk: u32, count: u32) -> Result<(), PoolError> {
+    if !chunk.is_power_of_two() || !(2048..=32768).contains(&chunk) {
+        return Err(PoolError::Chunk { chunk });
+    }
+    if count == 0 {
+        let data = data.len();
+        return Err(PoolError::Empty { data, chunk });
+    }
+    data.slice(0, Pool::data_bytes(count, chunk))?;
+    Ok(())
+}
+
+const fn ring_capacity(count: u32) -> usize {
+    (count as usize).next_power_of_two()
+}
+
+const fn lines_at(count: u32) -> usize {
+    (RING_AT + MpmcRing::bytes_for(ring_capacity(count))).next_multiple_of(PAGE)
+}
+
+/// A region as an array of structs made of atomics.
+fn atomics<T: AllAtomic>(region: Region) -> Result<&'static [T], PoolError> {
+    let address = region.as_ptr().addr();
+    if !address.is_multiple_of(align_of::<T>()) {
+        return Err(PoolError::Alignment { address });
+    }
+    let n = region.len() / size_of::<T>();
+    // SAFETY: bounds by the division, alignment checked; regions live as long as the process, and
+    // `AllAtomic` types may be shared with writers elsewhere, in any bit pattern.
+    Ok(unsafe { core::slice::from_raw_parts(region.as_ptr().cast::<T>(), n) })
+}
+
+/// Structs that consist of atomic words alone.
+///
+/// # Safety
+/// - `repr(C)`, every byte belongs to an atomic integer.
+unsafe trait AllAtomic {}
+
+// SAFETY: `repr(C)`; its fields are atomics and fill its 64 bytes (asserted at its definition).
+unsafe impl AllAtomic for Line {}
+// SAFETY: `repr(C)`; its fields are atomics and fill it (asserted at its definition).
+unsafe impl AllAtomic for CacheSlot {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! A ring with one producer and one consumer at a time, in two threads or two processes.
+//!
+//! Layout
+//! ```text
+//!   0  magic, capacity      64  prod (free-running)      128  cons (free-running)
+//! 192  capacity x u32
+//! ```
+//!
+//! Invariants
+//! - I1 `prod - cons` (wrapping) is at most the capacity; the elements `cons..prod` are published.
+//! - I2 Only the producer stores `prod` and slots outside `cons..prod`; only the consumer stores
+//!   `cons`. Who is producer or consumer changes only with the shard's owner word.
+//!
+//! Order: the producer stores the slots, then `prod` (Release); the consumer loads `prod`
+//! (Acquire), copies the slots, then stores `cons` (Release), which gives the slots back.
+//!
+//! Failure: a producer that dies before the store of `prod` has published nothing, and its
+//! elements are where their `place` says; a consumer that dies before the store of `cons` has
+//! taken nothing. There is nothing to repair: the next owner goes on at the same positions.
+
+use super::{HEADER, RingError, check_capacity, read_header, write_header};
+use crate::region::Region;
+use crate::sync::{AtomicU32, Ordering};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"spsc");
+const PROD_AT: usize = 64;
+const CONS_AT: usize = 128;
+const SLOTS_AT: usize = 192;
+const _: () = assert!(HEADER <= PROD_AT);
+
+/// A single-producer single-consumer ring; see the module for who may call what.
+#[derive(Clone, Copy)]
+pub struct SpscRing {
+    prod: &'static AtomicU32,
+    cons: &'static AtomicU32,
+    slots: &'static [AtomicU32],
+}
+
+impl SpscRing {
+    /// Bytes that a ring of `capacity` elements takes.
+    pub const fn bytes_for(capacity: usize) -> usize {
+        SLOTS_AT + capacity * size_of::<u32>()
+    }
+
+    /// Makes an empty ring in a region nobody else uses yet.
+    pub fn create(region: Region, capacity: usize) -> Result<SpscRing, RingError> {
+        let stored = check_capacity(capacity)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        region.u32(PROD_AT).store(0, Ordering::Relaxed);
+        region.u32(CONS_AT).store(0, Ordering::Relaxed);
+        write_header(&region, MAGIC, stored);
+        Ok(Self::view(region, capacity))
+    }
+
+    /// Opens a ring that another process made; stores nothing.
+    pub fn attach(region: Region) -> Result<SpscRing, RingError> {
+        let capacity = read_header(&region, MAGIC)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        Ok(Self::view(region, capacity))
+    }
+
+    fn view(region: Region, capacity: usize) -> SpscRing {
+        SpscRing {
+            prod: region.u32(PROD_AT),
+            cons: region.u32(CONS_AT),
+            slots: region.u32s(SLOTS_AT, capacity),
+        }
+    }
+
+    /// Publishes as many elements as fit, from the front of `from`; returns how many.
+    #[inline]
+    pub fn enqueue_burst(&self, from: &[u32]) -> usize {
+        let prod = self.prod.load(Ordering::Relaxed);
+        let used = prod.wrapping_sub(self.cons.load(Ordering::Acquire)) as usize;
+        let n = from.len().min(self.slots.len().saturating_sub(used));
+        for (i, element) in from[..n].iter().enumerate() {
+            self.slot(prod.wrapping_add(i as u32))
+                .store(*element, Ordering::Relaxed);
+        }
+        self.prod
+            .store(prod.wrapping_add(n as u32), Ordering::Release);
+        n
+    }
+
+    /// Takes as many elements as there are and `to` can hold, oldest first; returns how many.
+    #[inline]
+    pub fn dequeue_burst(&self, to: &mut [u32]) -> usize {
+        let n = self.peek_burst(to);
+        self.consume(n);
+        n
+    }
+
+    /// Copies the oldest elements without taking them; [`SpscRing::consume`] takes them.
+    ///
+    /// Between the two the consumer stores each element's new `place`, so that a death leaves
+    /// each either in the ring or where its `place` says.
+    #[inline]
+    pub fn peek_burst(&self, to: &mut [u32]) -> usize {
+        let cons = self.cons.load(Ordering::Relaxed);
+        let used = self.prod.load(Ordering::Acquire).wrapping_sub(cons) as usize;
+        let n = to.len().min(used).min(self.slots.len());
+        for (i, element) in to[..n].iter_mut().enumerate() {
+            *element = self
+                .slot(cons.wrapping_add(i as u32))
+                .load(Ordering::Relaxed);
+        }
+        n
+    }
+
+    /// Takes the `n` oldest elements, which [`SpscRing::peek_burst`] has just copied.
+    #[inline]
+    pub fn consume(&self, n: usize) {
+        let cons = self.cons.load(Ordering::Relaxed);
+        self.cons
+            .store(cons.wrapping_add(n as u32), Ordering::Release);
+    }
+
+    /// The position the next element will have; what `place.index` says of an element in here.
+    #[inline]
+    pub fn next_position(&self) -> u32 {
+        self.prod.load(Ordering::Relaxed)
+    }
+
+    /// Elements in the ring; exact for its two users, a snapshot for others.
+    #[inline]
+    pub fn len(&self) -> usize {
+        let cons = self.cons.load(Ordering::Acquire);
+        let used = self.prod.load(Ordering::Acquire).wrapping_sub(cons) as usize;
+        used.min(self.slots.len())
+    }
+
+    /// Whether nothing is in the ring.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Elements that can be published now.
+    #[inline]
+    pub fn free(&self) -> usize {
+        self.slots.len() - self.len()
+    }
+
+    /// Most elements it can hold.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Shows every published element, oldest first; exact while nobody moves.
+    pub fn window(&self, visit: &mut dyn FnMut(u32)) {
+        let cons = self.cons.load(Ordering::Acquire);
+        for i in 0..self.len() {
+            visit(
+                self.slot(cons.wrapping_add(i as u32))
+                    .load(Ordering::Relaxed),
+            );
+        }
+    }
+
+    #[inline]
+    fn slot(&self, position: u32) -> &AtomicU32 {
+        &self.slots[position as usize & (self.slots.len() - 1)]
+    }
+}
+
+impl core::fmt::Debug for SpscRing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "SpscRing({} of {})", self.len(), self.capacity())
+    }
+}

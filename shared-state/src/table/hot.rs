@@ -1,0 +1,358 @@
+//! Hot words by id: packets, bytes, last seen. What every packet touches, apart from the record.
+//!
+//! Layout: [`Hot32`] (16 bytes) or [`Hot64`] (32 bytes) at `id * size`; each field is one word.
+//!
+//! Order: one writer, the shard's owner, with plain loads and stores (no locked instruction);
+//! a reader sees each word whole, and two words of different moments.
+//!
+//! Carry: when the layout changes, the new generation counts from zero on the frozen old one.
+//! [`Hot::fold_up`] adds the old counts at commit, [`Hot::fold_down`] the new ones to the old
+//! array at rollback, [`Hot::sum`] shows both together in between. A row made after the swap is
+//! [`FRESH`]: what the old array holds under its id belongs to a row that is gone.
+//!
+//! Failure: a fold cut short by a death has marked the rows it finished `FRESH`, so that doing it
+//! again passes them by; of one row, packets and bytes may be added twice.
+
+use core::marker::PhantomData;
+
+use baton_schema::{Loss, Migrate, Path, Record};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{RawRecords, TableError};
+use crate::region::Region;
+use crate::sync::Ordering::Relaxed;
+
+/// In `flags`: the row has no counts in an older generation, or they are folded already.
+pub const FRESH: u32 = 1;
+
+/// Counters of 32 bits, which wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "baton.hot", version = 1)]
+#[repr(C)]
+pub struct Hot32 {
+    /// Packets of the row, modulo 2^32.
+    pub packets: u32,
+    /// Bytes of the row, modulo 2^32.
+    pub bytes: u32,
+    /// CLOCK_BOOTTIME in seconds of the last packet.
+    #[field(kind = "time_sec")]
+    pub last_seen: u32,
+    /// 1 = the row has no counts in an older generation.
+    pub flags: u32,
+}
+
+/// Counters of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "baton.hot", version = 2, follows = Hot32)]
+#[repr(C)]
+pub struct Hot64 {
+    /// Packets of the row.
+    pub packets: u64,
+    /// Bytes of the row.
+    pub bytes: u64,
+    /// CLOCK_BOOTTIME in seconds of the last packet.
+    #[field(kind = "time_sec")]
+    pub last_seen: u32,
+    /// 1 = the row has no counts in an older generation.
+    pub flags: u32,
+    /// Fills half a cache line, so that no row lies in two.
+    pub _fill: u64,
+}
+
+const _: () = assert!(size_of::<Hot32>() == 16 && core::mem::offset_of!(Hot32, flags) == 12);
+const _: () = assert!(size_of::<Hot64>() == 32 && core::mem::offset_of!(Hot64, flags) == 20);
+
+impl Migrate<Hot32> for Hot64 {
+    const LOSES: &'static [Loss] = &[Loss("packets above 32 bits"), Loss("bytes above 32 bits")];
+
+    fn up(old: Hot32) -> Hot64 {
+        Hot64 {
+            packets: old.packets.into(),
+            bytes: old.bytes.into(),
+            last_seen: old.last_seen,
+            flags: old.flags,
+            _fill: 0,
+        }
+    }
+
+    fn down(new: Hot64) -> Hot32 {
+        Hot32 {
+            packets: new.packets as u32,
+            bytes: new.bytes as u32,
+            last_seen: new.last_seen,
+            flags: new.flags,
+        }
+    }
+}
+
+/// Bits of a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// One 32-bit word, which wraps.
+    W32,
+    /// One 64-bit word.
+    W64,
+}
+
+/// A record of hot words: where in it the words are, and how two of them add up.
+pub trait HotWords: Record {
+    /// Width of the counters.
+    const WIDTH: Width;
+    /// Offset of the packet counter.
+    const PACKETS: usize;
+    /// Offset of the byte counter.
+    const BYTES: usize;
+    /// Offset of the second of the last packet.
+    const LAST_SEEN: usize;
+    /// Offset of the flags.
+    const FLAGS: usize;
+
+    /// Packets and bytes.
+    fn counts(&self) -> (u64, u64);
+    /// Second of the last packet.
+    fn last_seen(&self) -> u32;
+    /// Adds what `later` counted since, from zero.
+    fn merge(&mut self, later: &Self);
+}
+
+impl HotWords for Hot32 {
+    const WIDTH: Width = Width::W32;
+    const PACKETS: usize = core::mem::offset_of!(Hot32, packets);
+    const BYTES: usize = core::mem::offset_of!(Hot32, bytes);
+    const LAST_SEEN: usize = core::mem::offset_of!(Hot32, last_seen);
+    const FLAGS: usize = core::mem::offset_of!(Hot32, flags);
+
+    fn counts(&self) -> (u64, u64) {
+        (self.packets.into(), self.bytes.into())
+    }
+
+    fn last_seen(&self) -> u32 {
+        self.last_seen
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.packets = self.packets.wrapping_add(later.packets);
+        self.bytes = self.bytes.wrapping_add(later.bytes);
+        self.last_seen = self.last_seen.max(later.last_seen);
+        self.flags |= later.flags;
+    }
+}
+
+impl HotWords for Hot64 {
+    const WIDTH: Width = Width::W64;
+    const PACKETS: usize = core::mem::offset_of!(Hot64, packets);
+    const BYTES: usize = core::mem::offset_of!(Hot64, bytes);
+    const LAST_SEEN: usize = core::mem::offset_of!(Hot64, last_seen);
+    const FLAGS: usize = core::mem::offset_of!(Hot64, flags);
+
+    fn counts(&self) -> (u64, u64) {
+        (self.packets, self.bytes)
+    }
+
+    fn last_seen(&self) -> u32 {
+        self.last_seen
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.packets = self.packets.wrapping_add(later.packets);
+        self.bytes = self.bytes.wrapping_add(later.bytes);
+        self.last_seen = self.last_seen.max(later.last_seen);
+        self.flags |= later.flags;
+    }
+}
+
+/// The hot words of a table.
+#[derive(Debug)]
+pub struct Hot<H> {
+    region: Region,
+    count: u32,
+    of: PhantomData<fn() -> H>,
+}
+
+impl<H> Clone for Hot<H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H> Copy for Hot<H> {}
+
+impl<H: HotWords> Hot<H> {
+    /// Bytes that `count` rows take.
+    pub const fn bytes_for(count: u32) -> usize {
+        size_of::<H>() * count as usize
+    }
+
+    /// A view of `count` rows; zeroed memory is rows that counted nothing.
+    pub fn new(region: Region, count: u32) -> Result<Hot<H>, TableError> {
+        let region = region.slice(0, Self::bytes_for(count))?;
+        let of = PhantomData;
+        Ok(Hot { region, count, of })
+    }
+
+    /// Rows in the array.
+    pub fn count_rows(&self) -> u32 {
+        self.count
+    }
+
+    /// Counts packets of a row at second `now`.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline]
+    pub fn count(&self, id: u32, packets: u64, bytes: u64, now: u32) {
+        let at = self.at(id);
+        self.add(at + H::PACKETS, packets);
+        self.add(at + H::BYTES, bytes);
+        let seen = self.region.u32(at + H::LAST_SEEN);
+        if seen.load(Relaxed) != now {
+            seen.store(now, Relaxed);
+        }
+    }
+
+    /// Begins a new row at second `now`: counters zero, and [`FRESH`].
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline]
+    pub fn start(&self, id: u32, now: u32) {
+        let at = self.at(id);
+        self.set(at + H::PACKETS, 0);
+        self.set(at + H::BYTES, 0);
+        self.region.u32(at + H::LAST_SEEN).store(now, Relaxed);
+        self.region.u32(at + H::FLAGS).store(FRESH, Relaxed);
+    }
+
+    /// Second of the last packet of a row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[inline]
+    pub fn last_seen(&self, id: u32) -> u32 {
+        self.region.u32(self.at(id) + H::LAST_SEEN).load(Relaxed)
+    }
+
+    /// A copy of a row's words.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn read(&self, id: u32) -> H {
+        self.region.read(self.at(id))
+    }
+
+    /// Stores a row's words.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn write(&self, id: u32, words: &H) {
+        self.region.write(self.at(id), words);
+    }
+
+    /// The rows as bytes.
+    pub fn raw(&self) -> RawRecords {
+        RawRecords::new(self.region, size_of::<H>(), self.count)
+            .expect("the region was measured when the view was made")
+    }
+
+    /// What a row has counted in all: on the frozen older generation and since.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn sum(&self, id: u32, old: &RawRecords, path: &Path) -> H {
+        let mut since = self.read(id);
+        if self.flags(id) & FRESH == 0 {
+            let mut total = read_up::<H>(id, old, path);
+            total.merge(&since);
+            since = total;
+        }
+        since
+    }
+
+    /// At commit: adds the frozen older generation's counts to a row, once.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn fold_up(&self, id: u32, old: &RawRecords, path: &Path) {
+        if self.flags(id) & FRESH != 0 {
+            return;
+        }
+        self.write(id, &self.sum(id, old, path));
+        self.mark_fresh(id);
+    }
+
+    /// At rollback: adds a row's counts to the older generation, and begins again at zero.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn fold_down(&self, id: u32, old: &RawRecords, path: &Path) {
+        let total = self.sum(id, old, path);
+        let mut bytes = [0; MOST_BYTES];
+        let bytes = &mut bytes[..path.from_size()];
+        path.down(total.as_bytes(), bytes);
+        old.write(id, bytes);
+        let at = self.at(id);
+        self.set(at + H::PACKETS, 0);
+        self.set(at + H::BYTES, 0);
+        self.region.u32(at + H::FLAGS).store(0, Relaxed);
+    }
+
+    /// Brings a row into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self, id: u32) {
+        if id < self.count {
+            super::prefetch_at(&self.region, self.at(id));
+        }
+    }
+
+    /// The flags of a row.
+    #[inline]
+    pub fn flags(&self, id: u32) -> u32 {
+        self.region.u32(self.at(id) + H::FLAGS).load(Relaxed)
+    }
+
+    fn mark_fresh(&self, id: u32) {
+        let flags = self.region.u32(self.at(id) + H::FLAGS);
+        flags.store(flags.load(Relaxed) | FRESH, Relaxed);
+    }
+
+    #[inline]
+    fn add(&self, at: usize, n: u64) {
+        match H::WIDTH {
+            Width::W32 => {
+                let word = self.region.u32(at);
+                word.store(word.load(Relaxed).wrapping_add(n as u32), Relaxed);
+            }
+            Width::W64 => {
+                let word = self.region.u64(at);
+                word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
+            }
+        }
+    }
+
+    #[inline]
+    fn set(&self, at: usize, n: u64) {
+        match H::WIDTH {
+            Width::W32 => self.region.u32(at).store(n as u32, Relaxed),
+            Width::W64 => self.region.u64(at).store(n, Relaxed),
+        }
+    }
+
+    #[inline]
+    fn at(&self, id: u32) -> usize {
+        assert!(id < self.count, "row {id} of {}", self.count);
+        id as usize * size_of::<H>()
+    }
+}
+
+/// Most bytes of hot words in any version.
+const MOST_BYTES: usize = 64;
+
+fn read_up<H: HotWords>(id: u32, old: &RawRecords, path: &Path) -> H {
+    let mut stored = [0; MOST_BYTES];
+    let stored = &mut stored[..path.from_size()];
+    old.read(id, stored);
+    let mut bytes = [0; MOST_BYTES];
+    let bytes = &mut bytes[..path.to_size()];
+    path.up(stored, bytes);
+    H::read_from_bytes(bytes).expect("a path ends at the record it was asked for")
+}
