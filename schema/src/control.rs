@@ -234,3 +234,67 @@ impl fmt::Display for Phase {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            name: "gateway".to_owned(),
+            version: "1.4.2".to_owned(),
+            wire: wire::VERSION,
+            zones: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_primarys_hello_opens_a_connection() {
+        let hello = FromPrimary::Hello {
+            pid: 7,
+            manifest: manifest(),
+            resume: Some(3),
+        };
+        let opening: Opening = wire::decode(&wire::encode(&hello).unwrap()).unwrap();
+        assert_eq!(
+            opening,
+            Opening::Hello {
+                pid: 7,
+                manifest: manifest(),
+                resume: Some(3)
+            }
+        );
+    }
+
+    #[test]
+    fn a_client_is_not_taken_for_a_primary() {
+        for client in [Client::Attach, Client::Verb("{}".to_owned())] {
+            let bytes = wire::encode(&Opening::Client(client.clone())).unwrap();
+            assert_eq!(
+                wire::decode::<Opening>(&bytes).unwrap(),
+                Opening::Client(client)
+            );
+            assert!(!matches!(
+                wire::decode::<FromPrimary>(&bytes),
+                Ok(FromPrimary::Hello { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_the_same_in_json() {
+        let json = serde_json::to_string(&manifest()).unwrap();
+        assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest());
+    }
+
+    #[test]
+    fn phases_have_the_same_name_in_text_and_json() {
+        for phase in [Phase::Plan, Phase::Migrate, Phase::Rollback, Phase::Audit] {
+            assert_eq!(
+                serde_json::to_string(&phase).unwrap(),
+                format!("\"{phase}\"")
+            );
+        }
+    }
+}

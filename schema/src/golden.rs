@@ -84,3 +84,54 @@ fn compare(schema: &Schema, path: &Path, bless: bool) -> Result<(), GoldenError>
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+    use super::*;
+    use crate::Record;
+
+    /// Released once, for this test: `layouts/example.flow-v1.txt`.
+    #[derive(Record, FromBytes, IntoBytes, Immutable, Clone, Copy)]
+    #[record(name = "example.flow", version = 1)]
+    #[repr(C)]
+    struct Flow {
+        #[field(kind = "ipv4")]
+        server: [u8; 4],
+        #[field(names("new", "established"))]
+        state: u8,
+        _pad: [u8; 3],
+    }
+
+    #[test]
+    fn the_released_example_has_not_changed() {
+        assert_golden(&Flow::schema(), "layouts/example.flow-v1.txt");
+    }
+
+    #[test]
+    fn a_changed_released_layout_fails_with_the_way_out() {
+        let mut schema = Flow::schema();
+        schema.fields[0].name = "target".to_owned();
+        let error = compare(&schema, Path::new("layouts/example.flow-v1.txt"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("is released and has changed"), "{error}");
+        assert!(error.contains("add version 2 that follows v1"), "{error}");
+        assert!(
+            error.contains("server") && error.contains("target"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_the_way_to_make_it() {
+        let error = compare(&Flow::schema(), Path::new("layouts/none.txt"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("layouts/none.txt") && error.contains("BATON_BLESS=1"),
+            "{error}"
+        );
+    }
+}

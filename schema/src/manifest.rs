@@ -86,3 +86,88 @@ impl ZoneManifest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+    use crate::schema::Field;
+
+    fn version(version: u32) -> Schema {
+        let field = Field {
+            name: "server".to_owned(),
+            offset: 0,
+            size: 4,
+            kind: Kind::U32,
+            names: Vec::new(),
+            doc: String::new(),
+        };
+        Schema {
+            name: "lb.flow".to_owned(),
+            version,
+            size: 4,
+            align: 4,
+            fields: vec![field],
+            doc: String::new(),
+        }
+    }
+
+    fn zone(policy: Policy) -> ZoneManifest {
+        ZoneManifest {
+            name: "flows".to_owned(),
+            policy,
+            writes: version(4),
+            reads: vec![version(2), version(3), version(4)],
+            losses_back: Vec::new(),
+            parameters: None,
+        }
+    }
+
+    #[test]
+    fn a_layout_without_a_path_is_refused_whatever_the_policy() {
+        let old = Some(version(1).fingerprint());
+        for policy in [
+            Policy::Adopt,
+            Policy::Migrate,
+            Policy::Carry,
+            Policy::AllAtOnce,
+            Policy::Refuse,
+        ] {
+            assert_eq!(zone(policy).decide(old), Policy::Refuse, "{policy}");
+        }
+    }
+
+    #[test]
+    fn an_equal_layout_is_adopted() {
+        let same = Some(version(4).fingerprint());
+        for policy in [
+            Policy::Adopt,
+            Policy::Migrate,
+            Policy::Carry,
+            Policy::AllAtOnce,
+        ] {
+            assert_eq!(zone(policy).decide(same), Policy::Adopt, "{policy}");
+        }
+        assert_eq!(zone(Policy::Rebuild).decide(same), Policy::Rebuild);
+    }
+
+    #[test]
+    fn a_changed_layout_follows_its_policy() {
+        let old = Some(version(2).fingerprint());
+        for policy in [
+            Policy::Migrate,
+            Policy::Carry,
+            Policy::AllAtOnce,
+            Policy::Rebuild,
+            Policy::Reopen,
+        ] {
+            assert_eq!(zone(policy).decide(old), policy);
+        }
+        assert_eq!(zone(Policy::Adopt).decide(old), Policy::Refuse);
+        assert_eq!(
+            zone(Policy::Migrate).decide(None),
+            Policy::Rebuild,
+            "there is none yet: it is built"
+        );
+    }
+}

@@ -292,3 +292,6 @@ fn relay(
     }
     to.copy_from_slice(&here[..len]);
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,3 +238,149 @@ impl Field {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+    use super::*;
+    use crate::Record;
+
+    /// A session as the dump tool shows it.
+    #[derive(Record, FromBytes, IntoBytes, Immutable, Clone, Copy)]
+    #[record(name = "nat.session", version = 3)]
+    #[repr(C)]
+    struct Session {
+        /// The host behind us.
+        #[field(kind = "ipv4")]
+        inside: [u8; 4],
+        #[field(kind = "port")]
+        inside_port: [u8; 2],
+        #[field(kind = "protocol")]
+        protocol: u8,
+        #[field(names("new", "established"))]
+        state: u8,
+        #[field(kind = "mac")]
+        mac: [u8; 6],
+        _pad: [u8; 2],
+        sizes: [u16; 2],
+        #[field(kind = "time_sec")]
+        created: u32,
+    }
+
+    fn sample() -> Session {
+        Session {
+            inside: [10, 0, 7, 20],
+            inside_port: [0xc8, 0x23],
+            protocol: 6,
+            state: 1,
+            mac: [2, 0, 0, 0, 0, 0xfe],
+            _pad: [0; 2],
+            sizes: [3, 400],
+            created: 77,
+        }
+    }
+
+    #[test]
+    fn a_record_decodes_by_its_schema_alone() {
+        let shown: Vec<String> = Session::schema()
+            .decode(sample().as_bytes())
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "inside=10.0.7.20",
+                "inside_port=51235",
+                "protocol=tcp",
+                "state=established",
+                "mac=02:00:00:00:00:fe",
+                "sizes=[3 400]",
+                "created=77",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_same_at_compile_time_and_from_data() {
+        let schema = Session::schema();
+        assert_eq!(schema.fingerprint(), Session::FINGERPRINT);
+        assert_eq!(schema.check(), Ok(()));
+        let bytes = crate::wire::encode(&schema).unwrap();
+        assert_eq!(crate::wire::decode::<Schema>(&bytes).unwrap(), schema);
+    }
+
+    #[test]
+    fn anything_that_changes_the_meaning_changes_the_fingerprint() {
+        let changes: [fn(&mut Schema); 7] = [
+            |s| s.name.push('x'),
+            |s| s.version += 1,
+            |s| s.size += 4,
+            |s| s.fields[0].name.push('x'),
+            |s| s.fields[1].kind = Kind::U16,
+            |s| s.fields[3].names.swap(0, 1),
+            |s| s.fields.swap(0, 1),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            let mut schema = Session::schema();
+            change(&mut schema);
+            assert_ne!(schema.fingerprint(), Session::FINGERPRINT, "change {at}");
+        }
+        let mut schema = Session::schema();
+        schema.fields[0].doc = "a mended comment".to_owned();
+        assert_eq!(
+            schema.fingerprint(),
+            Session::FINGERPRINT,
+            "docs do not count"
+        );
+    }
+
+    #[test]
+    fn a_schema_that_does_not_hold_together_is_named() {
+        let mut schema = Session::schema();
+        schema.fields[6].offset = u32::MAX;
+        assert_eq!(
+            schema.check().unwrap_err().to_string(),
+            "schema \"nat.session\" v3: field \"sizes\" at 4294967295 with 4 bytes ends after the record's 24 bytes"
+        );
+        let mut schema = Session::schema();
+        schema.fields.remove(1);
+        assert_eq!(
+            schema.check().unwrap_err().to_string(),
+            "schema \"nat.session\" v3: field \"protocol\" begins at 6, the one before it ends at 4"
+        );
+        let mut schema = Session::schema();
+        schema.fields[1].kind = Kind::Mac;
+        assert_eq!(
+            schema.check().unwrap_err().to_string(),
+            "schema \"nat.session\" v3: field \"inside_port\" has 2 bytes, a mac has 6"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_under_any_schema_decode_without_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..64),
+            fields in prop::collection::vec((any::<u32>(), 0u32..40, 0..Kind::ALL.len()), 0..8),
+            small in any::<bool>(),
+        ) {
+            let fields = fields.into_iter().map(|(offset, size, kind)| Field {
+                name: "f".to_owned(),
+                offset: if small { offset % 48 } else { offset },
+                size,
+                kind: Kind::ALL[kind].0,
+                names: vec!["zero".to_owned()],
+                doc: String::new(),
+            });
+            let schema = Schema {
+                name: "x".to_owned(), version: 1, size: 48, align: 1, fields: fields.collect(), doc: String::new(),
+            };
+            let _ = schema.check();
+            for (_, value) in schema.decode(&bytes) {
+                let _ = (value.to_string(), value.number(), serde_json::to_string(&value).unwrap());
+            }
+        }
+    }
+}

@@ -180,3 +180,60 @@ impl fmt::Display for Hex {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(kind: Kind, bytes: &[u8]) -> String {
+        Value::decode(kind, &[], bytes).to_string()
+    }
+
+    #[test]
+    fn each_kind_has_its_order_of_bytes() {
+        assert_eq!(show(Kind::U16, &[1, 2]), "513");
+        assert_eq!(show(Kind::U16Be, &[1, 2]), "258");
+        assert_eq!(show(Kind::Port, &[0x01, 0xbb]), "443");
+        assert_eq!(show(Kind::PortHost, &[0xbb, 0x01]), "443");
+        assert_eq!(show(Kind::Ipv4, &[10, 0, 7, 20]), "10.0.7.20");
+        assert_eq!(show(Kind::Ipv4Host, &[20, 7, 0, 10]), "10.0.7.20");
+        assert_eq!(show(Kind::U64Be, &[0, 0, 0, 0, 0, 0, 1, 0]), "256");
+        assert_eq!(show(Kind::I16, &[0xff, 0xff]), "-1");
+        assert_eq!(
+            show(Kind::I64, &[0xfe, 255, 255, 255, 255, 255, 255, 255]),
+            "-2"
+        );
+        assert_eq!(show(Kind::Flags, &[5, 0, 0, 0]), "0x5");
+    }
+
+    #[test]
+    fn addresses_and_texts_are_readable() {
+        let mut loopback = [0u8; 16];
+        loopback[15] = 1;
+        assert_eq!(show(Kind::Ipv6, &loopback), "::1");
+        assert_eq!(show(Kind::Mac, &[2, 0, 0, 0, 0, 1]), "02:00:00:00:00:01");
+        assert_eq!(show(Kind::Text, b"ens5f0\0\0"), "ens5f0");
+        assert_eq!(show(Kind::Bytes, &[0xab, 0]), "ab00");
+        assert_eq!(show(Kind::Protocol, &[17]), "udp");
+        assert_eq!(show(Kind::Protocol, &[47]), "47");
+        assert_eq!(show(Kind::U32, &[1, 0, 0, 0, 2, 0, 0, 0]), "[1 2]");
+    }
+
+    #[test]
+    fn a_length_that_does_not_fit_is_missing() {
+        assert_eq!(Value::decode(Kind::U32, &[], &[1, 2, 3]), Value::Missing);
+        assert_eq!(Value::decode(Kind::Mac, &[], &[]), Value::Missing);
+    }
+
+    #[test]
+    fn json_keeps_numbers_and_writes_the_rest_as_text() {
+        let json = |value: &Value| serde_json::to_string(value).unwrap();
+        assert_eq!(json(&Value::Unsigned(7)), "7");
+        assert_eq!(
+            json(&Value::Ipv4(Ipv4Addr::new(10, 0, 0, 1))),
+            "\"10.0.0.1\""
+        );
+        assert_eq!(json(&Value::Mac(Mac([0; 6]))), "\"00:00:00:00:00:00\"");
+        assert_eq!(json(&Value::Missing), "null");
+    }
+}
