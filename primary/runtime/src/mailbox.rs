@@ -1,0 +1,89 @@
+//! Questions of the control thread to an lcore of the same process, answered at a burst boundary.
+//!
+//! One flag is looked at once a round; the lock is only touched when it is set. Nothing here is
+//! shared with another process.
+
+use baton_schema::control::PortStats;
+use baton_shared_state::place::Holder;
+use baton_shared_state::sync::{AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Barrier, Mutex};
+
+/// A buffer seen in a published window, with its holder.
+pub(crate) type Held = (Holder, u32);
+
+/// What an lcore found in its rings while all lcores stood still.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    /// Every buffer in a published window.
+    pub(crate) windows: Vec<Held>,
+    /// By port and queue: frames the kernel holds outside every ring.
+    pub(crate) in_kernel: Vec<(u16, u16, u32)>,
+}
+
+/// A question.
+pub(crate) enum Ask {
+    /// The state of the ports' queues.
+    Ports(Sender<Vec<PortStats>>),
+    /// Stand still with all the others and list every buffer.
+    Audit {
+        together: Arc<Barrier>,
+        answer: Sender<Inventory>,
+    },
+}
+
+/// Where questions to one lcore are left.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    flag: AtomicU32,
+    active: AtomicU32,
+    stop: AtomicU32,
+    asks: Mutex<Vec<Ask>>,
+}
+
+impl Mailbox {
+    /// Leaves a question.
+    pub(crate) fn ask(&self, ask: Ask) {
+        self.lock().push(ask);
+        self.flag.store(1, Ordering::Release);
+    }
+
+    /// Whether a question waits.
+    #[inline]
+    pub(crate) fn waiting(&self) -> bool {
+        self.flag.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes all questions.
+    pub(crate) fn take(&self) -> Vec<Ask> {
+        self.flag.store(0, Ordering::Relaxed);
+        core::mem::take(&mut *self.lock())
+    }
+
+    /// The lcore says whether it owns shards.
+    pub(crate) fn set_active(&self, active: bool) {
+        self.active.store(u32::from(active), Ordering::Release);
+    }
+
+    /// Whether the lcore owns shards: only then it answers soon.
+    pub(crate) fn active(&self) -> bool {
+        self.active.load(Ordering::Acquire) != 0
+    }
+
+    /// Tells the lcore to give up its shards and end.
+    pub(crate) fn stop(&self) {
+        self.stop.store(1, Ordering::Release);
+    }
+
+    /// Whether it was told so.
+    #[inline]
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) != 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Ask>> {
+        self.asks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

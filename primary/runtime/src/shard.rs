@@ -1,0 +1,257 @@
+//! A shard as its datapath sees it: the state, the way out for packets, the counters, the time.
+
+use crate::counters::{Count, Words};
+use crate::datapath::Datapath;
+use crate::setup::PortId;
+use crate::zone::{Gain, Zones};
+use baton_ports::Port;
+use baton_schema::Reason;
+use baton_shared_state::BURST;
+use baton_shared_state::mbuf::Packet;
+use baton_shared_state::mempool::{Cache, Pool};
+
+/// One shard of a running program.
+pub struct Shard<D: Datapath> {
+    /// What outlives the process.
+    pub state: D::State,
+    pub(crate) io: Io,
+}
+
+impl<D: Datapath> core::fmt::Debug for Shard<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Shard")
+            .field("index", &self.io.index)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Datapath> Shard<D> {
+    /// A shard from its parts.
+    pub(crate) fn new(state: D::State, io: Io) -> Shard<D> {
+        Shard { state, io }
+    }
+
+    /// Warm: fills what is derived from the set-up.
+    pub(crate) fn build(&mut self, setup: &crate::setup::Setup) {
+        self.state.each(&mut |_, live| live.build(setup));
+    }
+
+    /// Brings the state up to date after a swap; the number of records that took.
+    pub(crate) fn gain(&mut self, how: Gain) -> u64 {
+        let mut delta = 0;
+        self.state.each(&mut |_, live| delta += live.gain(how));
+        delta
+    }
+
+    /// The state's last work before a swap.
+    pub(crate) fn leave(&mut self) {
+        self.state.each(&mut |_, live| live.release());
+    }
+
+    /// A step of the work without deadline: whether nothing is left, and the records in all tables.
+    pub(crate) fn fold(&mut self, limit: u32) -> (bool, u64) {
+        let (mut done, mut records) = (true, 0);
+        self.state.each(&mut |_, live| {
+            done &= live.fold(limit);
+            records += live.records();
+        });
+        (done, records)
+    }
+
+    /// The time of this round.
+    #[inline]
+    pub(crate) fn set_time(&mut self, now_ns: u64) {
+        self.io.now_ns = now_ns;
+        let now_s = (now_ns / 1_000_000_000) as u32;
+        if now_s != self.io.now_s {
+            self.io.now_s = now_s;
+            self.state.each(&mut |_, live| live.set_time(now_s));
+        }
+    }
+
+    /// This shard's number.
+    pub fn index(&self) -> u16 {
+        self.io.index
+    }
+
+    /// How many shards there are.
+    pub fn count(&self) -> u16 {
+        self.io.count
+    }
+
+    /// Seconds since the machine booted, sleep included; taken once a round of the loop.
+    #[inline]
+    pub fn now_s(&self) -> u32 {
+        self.io.now_s
+    }
+
+    /// Nanoseconds since the machine booted, sleep included; taken once a round of the loop.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.io.now_ns
+    }
+
+    /// Sends a packet: it leaves at the end of the burst, in the order of the calls.
+    #[inline]
+    pub fn transmit(&mut self, port: PortId, packet: Packet) {
+        self.io.transmit(port, packet.into_raw());
+    }
+
+    /// Drops a packet and counts why.
+    #[inline]
+    pub fn drop(&mut self, packet: Packet, reason: D::Drop) {
+        self.io.drops.add(reason.index(), 1);
+        self.io.free(packet.into_raw());
+    }
+
+    /// Counts a drop reason without a packet (one that was refused before it had one).
+    pub fn count_drop(&mut self, reason: D::Drop) {
+        self.io.drops.add(reason.index(), 1);
+    }
+
+    /// An empty buffer for a packet of the program's own.
+    pub fn alloc(&mut self) -> Option<Packet> {
+        self.io.alloc()
+    }
+}
+
+/// Packets of one port that wait for the end of the burst.
+struct Stage {
+    mbufs: [u32; BURST],
+    len: usize,
+    bytes: u64,
+    /// Something was published since the last kick.
+    unkicked: bool,
+}
+
+/// A shard's queues, buffers and counters.
+pub(crate) struct Io {
+    pub(crate) index: u16,
+    pub(crate) count: u16,
+    pub(crate) now_ns: u64,
+    pub(crate) now_s: u32,
+    pub(crate) pool: Pool,
+    pub(crate) cache: Cache,
+    pub(crate) queues: Vec<Box<dyn Port>>,
+    pub(crate) counters: Words,
+    pub(crate) drops: Words,
+    stages: Vec<Stage>,
+    freed: [u32; BURST],
+    freed_len: usize,
+}
+
+/// How often a full transmit ring is kicked before its packets are dropped by name.
+const FULL_RING_KICKS: u32 = 64;
+
+impl Io {
+    pub(crate) fn new(
+        index: u16,
+        count: u16,
+        pool: Pool,
+        queues: Vec<Box<dyn Port>>,
+        counters: Words,
+        drops: Words,
+    ) -> Io {
+        let stages = queues
+            .iter()
+            .map(|_| Stage {
+                mbufs: [0; BURST],
+                len: 0,
+                bytes: 0,
+                unkicked: false,
+            })
+            .collect();
+        let cache = pool.cache(usize::from(index));
+        Io {
+            index,
+            count,
+            now_ns: 0,
+            now_s: 0,
+            pool,
+            cache,
+            queues,
+            counters,
+            drops,
+            stages,
+            freed: [0; BURST],
+            freed_len: 0,
+        }
+    }
+
+    #[inline]
+    fn transmit(&mut self, port: PortId, mbuf: u32) {
+        let port = usize::from(port.0);
+        let Some(stage) = self.stages.get_mut(port) else {
+            self.counters.count(Count::Forgotten, 1);
+            self.free(mbuf);
+            return;
+        };
+        stage.bytes += u64::from(self.pool.data_len(mbuf));
+        stage.mbufs[stage.len] = mbuf;
+        stage.len += 1;
+        if stage.len == BURST {
+            self.flush_port(port);
+        }
+    }
+
+    /// Gives a buffer back, in bulk.
+    #[inline]
+    pub(crate) fn free(&mut self, mbuf: u32) {
+        self.freed[self.freed_len] = mbuf;
+        self.freed_len += 1;
+        if self.freed_len == BURST {
+            self.flush_freed();
+        }
+    }
+
+    fn alloc(&mut self) -> Option<Packet> {
+        let mut one = [0u32; 1];
+        if self.cache.alloc_burst(&mut one) == 0 {
+            return None;
+        }
+        Some(Packet::fresh(one[0], self.pool))
+    }
+
+    /// Ends a burst: everything staged goes to the rings, each ring is kicked once.
+    #[inline]
+    pub(crate) fn flush(&mut self) {
+        for port in 0..self.stages.len() {
+            if self.stages[port].len > 0 {
+                self.flush_port(port);
+            }
+            if self.stages[port].unkicked {
+                self.stages[port].unkicked = false;
+                self.queues[port].kick();
+            }
+        }
+        self.flush_freed();
+    }
+
+    fn flush_freed(&mut self) {
+        self.cache.free_burst(&self.freed[..self.freed_len]);
+        self.freed_len = 0;
+    }
+
+    fn flush_port(&mut self, port: usize) {
+        let stage = &mut self.stages[port];
+        let queue = &mut self.queues[port];
+        let mut sent = 0;
+        for _ in 0..FULL_RING_KICKS {
+            sent += queue.tx_burst(&mut self.cache, &stage.mbufs[sent..stage.len]);
+            if sent == stage.len {
+                break;
+            }
+            queue.kick();
+        }
+        stage.unkicked = true;
+        if sent < stage.len {
+            self.counters
+                .count(Count::TxFull, (stage.len - sent) as u64);
+            self.cache.free_burst(&stage.mbufs[sent..stage.len]);
+        }
+        self.counters.count(Count::TxPackets, sent as u64);
+        self.counters.count(Count::TxBytes, stage.bytes);
+        stage.len = 0;
+        stage.bytes = 0;
+    }
+}

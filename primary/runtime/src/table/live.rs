@@ -1,0 +1,154 @@
+//! A table through an upgrade: copied beside its owner, caught up at the swap, folded at the end.
+
+use super::{MOST_BYTES, Table, zones};
+use crate::transition::Fold;
+use crate::zone::{Copied, Gain, Live, Previous, ZoneError};
+use baton_schema::Record;
+use baton_shared_state::sync::Ordering;
+use baton_shared_state::table::HotWords;
+
+impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
+    /// Copies one record up from the older generation; whether it comes back as it went.
+    fn copy_up(&self, id: u32, older: &Previous) -> bool {
+        let (from, to) = (older.path.from_size(), older.path.to_size());
+        let at = id as usize * older.stride as usize;
+        let (mut old, mut new, mut back) = ([0; MOST_BYTES], [0; MOST_BYTES], [0; MOST_BYTES]);
+        older.region.copy_out(at, &mut old[..from]);
+        older.path.up(&old[..from], &mut new[..to]);
+        older.path.down(&new[..to], &mut back[..from]);
+        self.records.raw().write(id, &new[..to]);
+        old[..from] == back[..from]
+    }
+
+    /// Copies everything that is live, or only what was marked since; gives count and differences.
+    fn copy(&self, older: &Previous, everything: bool) -> Copied {
+        let mut copied = Copied::default();
+        let mut one = |id: u32| {
+            if self.keys.is_live(id) {
+                copied.records += 1;
+                copied.differences += u64::from(!self.copy_up(id, older));
+            }
+        };
+        for range in self.ranges.clone() {
+            if everything {
+                range.clone().for_each(&mut one);
+            } else {
+                self.dirty.drain_range(range, &mut one);
+            }
+        }
+        copied.bytes = copied.records * older.path.to_size() as u64;
+        copied
+    }
+
+    /// Makes index and free ids anew from the states of the rows.
+    fn rebuild(&mut self) {
+        let rows: Vec<(u64, u32)> = self
+            .ranges
+            .iter()
+            .cloned()
+            .flatten()
+            .filter_map(|id| self.keys.read(id).map(|key| (self.hash(&key), id)))
+            .collect();
+        // As many entries as ids: what was indexed before fits again.
+        let _ = self.index.rebuild(rows);
+        self.ids.rebuild(|id| !self.keys.is_live(id));
+    }
+}
+
+impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
+    fn track(&self, on: bool) {
+        if on && self.older.is_some() {
+            self.dirty.clear();
+            self.tracking.store(1, Ordering::Release);
+        } else if !on {
+            self.tracking.store(0, Ordering::Release);
+        }
+    }
+
+    fn precopy(&mut self) -> Option<(&'static str, Copied)> {
+        let older = self.older.clone()?;
+        let everything = !core::mem::replace(&mut self.copied, true);
+        Some((V::NAME, self.copy(&older, everything)))
+    }
+
+    fn gain(&mut self, how: Gain) -> u64 {
+        let mut delta = 0;
+        if how == Gain::FromDead {
+            self.rebuild();
+        }
+        if let Some(older) = &self.older.clone() {
+            // What a dead owner changed without a mark is found only by copying all of it.
+            delta = self.copy(older, how == Gain::FromDead).records;
+        }
+        delta
+    }
+
+    fn release(&mut self) {
+        if self.transition.fold() == Fold::Back
+            && let Some(older) = &self.older_hot
+        {
+            let old = zones::raw_hot(older, self.space.total());
+            for id in self
+                .ranges
+                .iter()
+                .cloned()
+                .flatten()
+                .filter(|&id| self.keys.is_live(id))
+            {
+                self.hot.fold_down(id, &old, &older.path);
+            }
+        }
+    }
+
+    fn fold(&mut self, limit: u32) -> bool {
+        if self.older.is_some() && self.transition.soaking() {
+            // Every shard has moved: nobody copies any more.
+            self.tracking.store(0, Ordering::Relaxed);
+        }
+        if self.transition.fold() != Fold::Up {
+            return true;
+        }
+        self.older = None;
+        let Some(older) = &self.older_hot else {
+            return true;
+        };
+        let old = zones::raw_hot(older, self.space.total());
+        let capacity = self.capacity();
+        for _ in 0..limit.max(capacity / 64) {
+            if self.fold_at >= capacity {
+                self.older_hot = None;
+                return true;
+            }
+            let id = self.id_at(self.fold_at);
+            if self.keys.is_live(id) {
+                self.hot.fold_up(id, &old, &older.path);
+            }
+            self.fold_at += 1;
+        }
+        false
+    }
+
+    fn records(&self) -> u64 {
+        u64::from(self.len())
+    }
+
+    fn set_time(&mut self, now_s: u32) {
+        self.now_s = now_s;
+    }
+
+    fn verify(&self) -> Result<(), ZoneError> {
+        let name = V::NAME;
+        for id in self.ranges.iter().cloned().flatten() {
+            let Some(key) = self.keys.read(id) else {
+                continue;
+            };
+            if self.find_id(&key) != Some(id) {
+                return Err(ZoneError::Corrupt {
+                    name: name.into(),
+                    why: format!("the row with id {id} is live, and its key does not lead to it"),
+                });
+            }
+        }
+        Ok(())
+    }
+}

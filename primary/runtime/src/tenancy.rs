@@ -1,0 +1,331 @@
+//! Who owns which shard, seen from one lcore: waiting for shards, polling them, handing them on.
+//!
+//! Order of a hand-over: the last burst is flushed and kicked, the ports' cursors are stored, the
+//! tables' last delta is out; then one compare-and-swap of the owner word each; then one wake-up.
+//! Failure: before the swap of a word the shard is still ours (our death is seen by our lifeline),
+//! after it the next lcore's.
+
+use crate::config::Idle;
+use crate::datapath::Datapath;
+use crate::lcore::{Idler, Run};
+use crate::mailbox::{Ask, Inventory, Mailbox};
+use crate::zone::Gain;
+use baton_shared_state::arena::Arena;
+use baton_shared_state::ledger::{Ledger, OwnerWord, RequestState, RequestWord};
+use baton_shared_state::lifeline::{self, Lifeline};
+use baton_shared_state::ownership;
+use baton_shared_state::sync::Ordering;
+use baton_shared_state::{CONTROL_SHARD, sys};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// After the first request, how long the requests for an lcore's other shards are waited for.
+const GATHER_NS: u64 = 1_000_000;
+/// The longest sleep without shards: a stop is seen no later.
+const ASLEEP: Duration = Duration::from_millis(50);
+
+/// An owner word this lcore may hold, with the shard to run behind it (none for the control shard).
+struct Tenure {
+    shard: usize,
+    run: Option<usize>,
+    owned: bool,
+    /// We handed it on and may have to take it back if the next owner dies.
+    lent: bool,
+}
+
+/// What an lcore is made of.
+pub(crate) struct Lcore<D: Datapath> {
+    pub(crate) cpu: usize,
+    pub(crate) slot: u16,
+    pub(crate) generation: u16,
+    pub(crate) arena: Arena,
+    pub(crate) ledger: Ledger,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) idle: Idle,
+    pub(crate) runs: Vec<Run<D>>,
+    tenures: Vec<Tenure>,
+}
+
+impl<D: Datapath> Lcore<D> {
+    /// An lcore for the shards of `runs`, and for the control shard if `control`.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is one part of the lcore, named at the one call"
+    )]
+    pub(crate) fn new(
+        cpu: usize,
+        slot: u16,
+        generation: u16,
+        arena: Arena,
+        ledger: Ledger,
+        mailbox: Arc<Mailbox>,
+        idle: Idle,
+        runs: Vec<Run<D>>,
+        control: bool,
+    ) -> Lcore<D> {
+        let mut tenures: Vec<Tenure> = runs
+            .iter()
+            .enumerate()
+            .map(|(run, at)| Tenure {
+                shard: usize::from(at.shard.index()),
+                run: Some(run),
+                owned: false,
+                lent: false,
+            })
+            .collect();
+        if control {
+            tenures.push(Tenure {
+                shard: CONTROL_SHARD,
+                run: None,
+                owned: false,
+                lent: false,
+            });
+        }
+        Lcore {
+            cpu,
+            slot,
+            generation,
+            arena,
+            ledger,
+            mailbox,
+            idle,
+            runs,
+            tenures,
+        }
+    }
+
+    /// The thread's body. `ready` hears of the held lifeline, or why there is none.
+    pub(crate) fn run(mut self, ready: &Sender<Result<(), String>>) {
+        if let Err(why) = sys::set_affinity(self.cpu) {
+            let _ = ready.send(Err(format!(
+                "lcore on CPU {}: {why}; name a CPU this process may use in instance.lcores",
+                self.cpu
+            )));
+            return;
+        }
+        // An ordinary user may not; the lcore then shares its CPU as any thread does.
+        let _ = sys::set_nice(-20);
+        let _lifeline = match Lifeline::hold(&self.arena, self.slot) {
+            Ok(lifeline) => lifeline,
+            Err(why) => {
+                let _ = ready.send(Err(format!("lifeline of lcore slot {}: {why}", self.slot)));
+                return;
+            }
+        };
+        let _ = ready.send(Ok(()));
+        self.work();
+        self.give_up();
+    }
+
+    fn work(&mut self) {
+        let mut idler = Idler::new(self.idle);
+        let mut asked_since = None;
+        while !self.mailbox.stopping() {
+            if !self.tenures.iter().any(|tenure| tenure.owned) {
+                self.mailbox.set_active(false);
+                self.sleep();
+                self.gain_given();
+                continue;
+            }
+            let now = sys::clock_boottime_ns();
+            self.ledger
+                .heartbeat(self.slot)
+                .store(now, Ordering::Relaxed);
+            if self.ready_to_hand_over(now, &mut asked_since) {
+                asked_since = None;
+                self.hand_over();
+                continue;
+            }
+            let mut met = 0;
+            for tenure in &self.tenures {
+                if let (true, Some(run)) = (tenure.owned, tenure.run) {
+                    met += self.runs[run].poll(now);
+                    self.runs[run].tick(now);
+                }
+            }
+            if self.mailbox.waiting() {
+                self.answer();
+            }
+            idler.after(met, &self.runs, &self.mailbox);
+        }
+    }
+
+    /// One load of each request word a round; true when all our shards are asked for, or the first has waited long.
+    #[inline]
+    fn ready_to_hand_over(&mut self, now: u64, since: &mut Option<u64>) -> bool {
+        let (mut asked, mut owned, mut given) = (0, 0, false);
+        for tenure in &self.tenures {
+            if tenure.owned {
+                owned += 1;
+                let word =
+                    RequestWord::unpack(self.ledger.request(tenure.shard).load(Ordering::Relaxed));
+                asked += u32::from(word.state == RequestState::Asked);
+            } else {
+                let owner =
+                    OwnerWord::unpack(self.ledger.owner(tenure.shard).load(Ordering::Relaxed));
+                given |= owner.lcore == Some(self.slot);
+            }
+        }
+        if given {
+            self.gain_given();
+        }
+        if asked == 0 {
+            return false;
+        }
+        let first = *since.get_or_insert(now);
+        asked == owned || now.saturating_sub(first) > GATHER_NS
+    }
+
+    /// Hands over every shard that is asked for, in one step.
+    fn hand_over(&mut self) {
+        let stopped = sys::clock_boottime_ns();
+        let mut accepted: Vec<(usize, RequestWord)> = Vec::with_capacity(self.tenures.len());
+        for (at, tenure) in self
+            .tenures
+            .iter()
+            .enumerate()
+            .filter(|(_, tenure)| tenure.owned)
+        {
+            if let Some(request) = ownership::accept(
+                self.ledger.owner(tenure.shard),
+                self.ledger.request(tenure.shard),
+                self.slot,
+            ) {
+                accepted.push((at, request));
+            }
+        }
+        for &(at, _) in &accepted {
+            let tenure = &self.tenures[at];
+            if let Some(run) = tenure.run {
+                self.runs[run].release();
+            }
+            self.ledger.swap(tenure.shard).set_stopped(stopped);
+        }
+        for &(at, request) in &accepted {
+            let shard = self.tenures[at].shard;
+            let handed = ownership::hand_over(self.ledger.owner(shard), request, self.slot);
+            debug_assert!(
+                handed.is_ok(),
+                "an accepted request can only be completed by its owner"
+            );
+            self.tenures[at].owned = false;
+            self.tenures[at].lent = true;
+        }
+        for &(at, _) in &accepted {
+            lifeline::wake(self.ledger.owner_futex(self.tenures[at].shard), u32::MAX);
+        }
+    }
+
+    /// Takes up every shard whose owner word names this lcore.
+    fn gain_given(&mut self) {
+        let taken = sys::clock_boottime_ns();
+        let mut gained: Vec<usize> = Vec::with_capacity(self.tenures.len());
+        for (at, tenure) in self
+            .tenures
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, tenure)| !tenure.owned)
+        {
+            let owner = OwnerWord::unpack(self.ledger.owner(tenure.shard).load(Ordering::Acquire));
+            if owner.lcore == Some(self.slot) {
+                tenure.owned = true;
+                gained.push(at);
+            }
+        }
+        for &at in &gained {
+            let how = self.how_gained(self.tenures[at].shard);
+            self.gain(at, taken, how);
+        }
+    }
+
+    fn how_gained(&self, shard: usize) -> Gain {
+        let request = RequestWord::unpack(self.ledger.request(shard).load(Ordering::Acquire));
+        let owner = OwnerWord::unpack(self.ledger.owner(shard).load(Ordering::Acquire));
+        if owner.epoch <= 1 {
+            Gain::First
+        } else if request.next == self.slot && request.epoch.wrapping_add(1) == owner.epoch {
+            Gain::Handed
+        } else {
+            Gain::FromDead
+        }
+    }
+
+    fn gain(&mut self, at: usize, taken: u64, how: Gain) {
+        let shard = self.tenures[at].shard;
+        self.tenures[at].lent = false;
+        let swap = self.ledger.swap(shard);
+        swap.set_taken(taken);
+        if let Some(run) = self.tenures[at].run {
+            let run = &mut self.runs[run];
+            let delta = run.resume(how);
+            swap.set_ring(run.ring_used());
+            swap.set_delta_records(delta);
+            swap.set_first_poll(sys::clock_boottime_ns());
+            run.poll(taken);
+        } else {
+            swap.set_first_poll(taken);
+        }
+        self.mailbox.set_active(true);
+    }
+
+    /// Sleeps until an owner word changes, the owner of a lent shard dies, or [`ASLEEP`] is over.
+    fn sleep(&mut self) {
+        let mut words = Vec::with_capacity(2 * self.tenures.len());
+        for tenure in &self.tenures {
+            let word = OwnerWord::unpack(self.ledger.owner(tenure.shard).load(Ordering::Acquire));
+            if word.lcore == Some(self.slot) {
+                return;
+            }
+            words.push((self.ledger.owner_futex(tenure.shard), word.epoch));
+        }
+        let lent: Vec<usize> = (0..self.tenures.len())
+            .filter(|&at| self.tenures[at].lent)
+            .collect();
+        for at in lent {
+            let shard = self.tenures[at].shard;
+            let seen = self.ledger.owner_word(shard);
+            let Some(slot) = seen.lcore else { continue };
+            match lifeline::watch(&self.arena, slot) {
+                Some(watched) => words.push(watched),
+                None => self.take_back(at, seen),
+            }
+        }
+        lifeline::wait(&words, ASLEEP);
+    }
+
+    /// The owner of a shard we lent is dead: takes it, if nobody else has.
+    fn take_back(&mut self, at: usize, seen: OwnerWord) {
+        let shard = self.tenures[at].shard;
+        ownership::take_from_dead(self.ledger.owner(shard), seen, self.slot, self.generation);
+    }
+
+    /// The end of the thread: shards still ours are given up, so that nobody waits for us.
+    fn give_up(&mut self) {
+        for tenure in self.tenures.iter().filter(|tenure| tenure.owned) {
+            if let Some(run) = tenure.run {
+                self.runs[run].release();
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        for ask in self.mailbox.take() {
+            match ask {
+                Ask::Ports(answer) => {
+                    let stats = self.runs.iter().flat_map(Run::port_stats).collect();
+                    let _ = answer.send(stats);
+                }
+                Ask::Audit { together, answer } => {
+                    together.wait();
+                    let mut inventory = Inventory::default();
+                    self.runs
+                        .iter()
+                        .for_each(|run| run.inventory(&mut inventory));
+                    together.wait();
+                    let _ = answer.send(inventory);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! A tenant: this process's part in an instance, from attach to exit. The control thread's side;
+//! the lcores' is in `tenancy`.
+//!
+//! ```text
+//!   attach -> (migrate) -> warm -> [ lcores own and lose shards by the ledger ] -> commit | rollback -> retire
+//! ```
+
+use crate::config::{self, Config};
+use crate::counters::{SHARD_ZONE, Words};
+use crate::datapath::{Datapath, Error};
+use crate::drops;
+use crate::lcore::Run;
+use crate::mailbox::Mailbox;
+use crate::open_ports::OpenPorts;
+use crate::resolve::{Authority, Resolver, declared};
+use crate::setup::{RouteConfig, Setup};
+use crate::shard::{Io, Shard};
+use crate::steering::{STEER_ZONE, Steering};
+use crate::tenancy::Lcore;
+use crate::transition::{Fold, Transition};
+use crate::zone::{Copied, Opened, Opener, Zones};
+use baton_schema::control::{Report, ZoneReport};
+use baton_shared_state::arena::Arena;
+use baton_shared_state::directory::Directory;
+use baton_shared_state::ledger::Ledger;
+use baton_shared_state::mempool::Pool;
+use baton_shared_state::sync::Ordering;
+use baton_shared_state::{LCORES_PER_TENANT, sys};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Where a tenant stands in the instance.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) tenant: u16,
+    pub(crate) generation: u16,
+    pub(crate) live: Option<u16>,
+}
+
+/// One lcore thread.
+struct Thread {
+    mailbox: Arc<Mailbox>,
+    handle: JoinHandle<()>,
+}
+
+/// This process's part.
+pub(crate) struct Tenant<D: Datapath> {
+    pub(crate) config: Config<D::Config>,
+    pub(crate) authority: Authority,
+    pub(crate) arena: Arena,
+    pub(crate) directory: Directory,
+    pub(crate) ledger: Ledger,
+    pub(crate) standing: Standing,
+    pub(crate) shards: u16,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) fds: HashMap<String, OwnedFd>,
+    pub(crate) transition: Arc<Transition>,
+    pub(crate) attached: Option<Attached>,
+    pub(crate) runs: Vec<Run<D>>,
+    threads: Vec<Thread>,
+}
+
+/// What attaching found or made.
+pub(crate) struct Attached {
+    pub(crate) zones: HashMap<String, Opened>,
+    pub(crate) reports: Vec<ZoneReport>,
+    pub(crate) pool: Pool,
+    pub(crate) ports: OpenPorts,
+    pub(crate) setup: Setup,
+    pub(crate) drops: Vec<Words>,
+}
+
+/// How long the owners may take to pass a burst boundary, or to fold their counters.
+const OWNERS: Duration = Duration::from_secs(10);
+/// Rounds of copying what changed before the rest is left to the swap.
+const ROUNDS: u32 = 4;
+
+impl<D: Datapath> Tenant<D> {
+    pub(crate) fn new(
+        config: Config<D::Config>,
+        authority: Authority,
+        arena: Arena,
+        standing: Standing,
+        fds: HashMap<String, OwnedFd>,
+    ) -> Result<Tenant<D>, Error> {
+        let cpus = config::parse_lcores(&config.instance.lcores)?;
+        let shards = config.instance.shards.unwrap_or(cpus.len() as u16);
+        if shards == 0 || usize::from(shards) >= baton_shared_state::CONTROL_SHARD {
+            return Err(Error::new(format!(
+                "instance.shards: {shards} is not possible; 1 to {} are",
+                baton_shared_state::CONTROL_SHARD - 1
+            )));
+        }
+        let named = |why: &dyn core::fmt::Display| {
+            Error::new(format!("arena of {:?}: {why}", config.instance.file_prefix))
+        };
+        let directory = Directory::open(&arena).map_err(|why| named(&why))?;
+        let ledger = Ledger::open(&arena).map_err(|why| named(&why))?;
+        Ok(Tenant {
+            config,
+            authority,
+            arena,
+            directory,
+            ledger,
+            standing,
+            shards,
+            cpus,
+            fds,
+            transition: Arc::new(Transition::default()),
+            attached: None,
+            runs: Vec::new(),
+            threads: Vec::new(),
+        })
+    }
+
+    /// Zones, buffers and ports: adopted where they exist, made where they do not.
+    pub(crate) fn attach(&mut self) -> Result<Report, Error> {
+        let program = &self.config.program;
+        let mut resolver = Resolver {
+            arena: &self.arena,
+            directory: &self.directory,
+            authority: &mut self.authority,
+            generation: self.standing.generation,
+            live: self.standing.live,
+            shards: self.shards,
+        };
+        let said = |why: &dyn core::fmt::Display| Error::new(why.to_string());
+        let decls = declared::<D>();
+        let (zones, reports) = resolver
+            .all(&decls, |group| D::capacity(program, group))
+            .map_err(|why| said(&why))?;
+        let drops = drops::open::<D>(&mut resolver).map_err(|why| said(&why))?;
+        let running = zones[SHARD_ZONE].capacity;
+        if self.standing.live.is_some() && running != u32::from(self.shards) {
+            return Err(Error::new(format!(
+                "instance.shards: {running} shards are running, the config asks for {}: set shards = {running}, or stop and start the instance",
+                self.shards
+            )));
+        }
+        let pool = pool(&self.arena, &self.standing, self.config.instance.mbufs)?;
+        let ports = OpenPorts::open(
+            &self.config.ports,
+            self.shards,
+            &pool,
+            &mut resolver,
+            &mut self.fds,
+        )?;
+        let routes = self.routes()?;
+        let setup = Setup::new(ports.infos(), routes, 0, self.shards);
+        D::check_config(&self.config.program, &setup)?;
+        let report = Report {
+            counts: vec![
+                ("lcores".into(), self.cpus.len() as u64),
+                ("shards".into(), u64::from(self.shards)),
+                ("mbufs".into(), u64::from(pool.count())),
+                ("fds".into(), self.fds.len() as u64),
+            ],
+            zones: reports.clone(),
+            notes: ports.warnings.clone(),
+        };
+        self.attached = Some(Attached {
+            zones,
+            reports,
+            pool,
+            ports,
+            setup,
+            drops,
+        });
+        Ok(report)
+    }
+
+    fn routes(&self) -> Result<Vec<RouteConfig>, Error> {
+        let routes = self.config.routes.iter().map(|route| {
+            let (prefix, len) = config::parse_network(&route.prefix, "route.prefix")?;
+            Ok(RouteConfig {
+                prefix,
+                len,
+                via: route.via,
+            })
+        });
+        routes.collect()
+    }
+
+    /// Opens each shard's state and makes its datapath; copies what changed layout, while the owner goes on.
+    pub(crate) fn migrate(&mut self) -> Result<Report, Error> {
+        self.prepare()?;
+        let upgrading = self.standing.live.is_some();
+        let mut copied = Vec::new();
+        if upgrading {
+            self.each_state(|_, live| live.track(true));
+            self.owners_pass_a_boundary()?;
+            copied = self.copy_round();
+            for _ in 1..ROUNDS {
+                if self
+                    .copy_round()
+                    .iter()
+                    .map(|(_, copied)| copied.records)
+                    .sum::<u64>()
+                    == 0
+                {
+                    break;
+                }
+            }
+            self.transition.write_through(true);
+        }
+        let mut differences = 0;
+        let mut report = Report::default();
+        for zone in &self.attached()?.reports {
+            let mut zone = zone.clone();
+            for (_, copied) in copied.iter().filter(|(name, _)| *name == zone.name) {
+                zone.records += copied.records;
+                differences += copied.differences;
+            }
+            report.zones.push(zone);
+        }
+        report.counts.push((
+            "records".into(),
+            copied.iter().map(|(_, copied)| copied.records).sum(),
+        ));
+        report.counts.push(("differences".into(), differences));
+        if differences > 0 {
+            return Err(Error::new(format!(
+                "{differences} records do not come back as they went (losses apart): this binary's migration is wrong; the older version goes on"
+            )));
+        }
+        for run in &self.runs {
+            run.datapath.check(&run.shard)?;
+        }
+        Ok(report)
+    }
+
+    fn attached(&self) -> Result<&Attached, Error> {
+        self.attached.as_ref().ok_or_else(|| {
+            Error::new("asked to go on before attach: the supervisor's messages are out of order")
+        })
+    }
+
+    /// Makes the shards' states, queues and datapaths, owned by nobody yet.
+    fn prepare(&mut self) -> Result<(), Error> {
+        if !self.runs.is_empty() {
+            return Ok(());
+        }
+        let attached = self
+            .attached
+            .as_mut()
+            .ok_or_else(|| Error::new("asked to migrate before attach"))?;
+        for shard in 0..self.shards {
+            let mut opener =
+                Opener::new(&attached.zones, shard, self.shards, self.transition.clone());
+            let state = D::State::open(&mut opener).map_err(|why| Error::new(why.to_string()))?;
+            let setup = attached.setup.for_shard(shard);
+            let datapath = D::new(&self.config.program, &setup)?;
+            let counters = Words::of_shard(&attached.zones[SHARD_ZONE].region, shard);
+            let io = Io::new(
+                shard,
+                self.shards,
+                attached.pool,
+                attached.ports.queues_of(shard),
+                counters,
+                attached.drops[usize::from(shard)],
+            );
+            let steering = Steering::open(&attached.zones[STEER_ZONE].region, shard, self.shards)?;
+            let mut shard = Shard::new(state, io);
+            shard.build(&setup);
+            self.runs
+                .push(Run::new(shard, datapath, steering, self.transition.clone()));
+        }
+        Ok(())
+    }
+
+    fn each_state(&mut self, mut visit: impl FnMut(&'static str, &mut dyn crate::zone::Live)) {
+        for run in &mut self.runs {
+            run.shard.state.each(&mut visit);
+        }
+    }
+
+    fn copy_round(&mut self) -> Vec<(&'static str, Copied)> {
+        let mut all = Vec::new();
+        self.each_state(|_, live| all.extend(live.precopy()));
+        all
+    }
+
+    /// Waits until every owner has begun a new round of its loop, so that it sees what was just stored.
+    fn owners_pass_a_boundary(&self) -> Result<(), Error> {
+        let since = sys::clock_boottime_ns();
+        let deadline = Instant::now() + OWNERS;
+        for shard in 0..usize::from(self.shards) {
+            loop {
+                let Some(slot) = self.ledger.owner_word(shard).lcore else {
+                    break;
+                };
+                if self.ledger.heartbeat(slot).load(Ordering::Acquire) > since {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    return Err(Error::new(format!(
+                        "shard {shard}: its owner (lcore slot {slot}) has not passed a burst boundary for {} s; look at it with baton status",
+                        OWNERS.as_secs()
+                    )));
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the lcores; each holds its lifeline when this returns.
+    pub(crate) fn warm(&mut self) -> Result<Report, Error> {
+        self.prepare()?;
+        let mut by_lcore: Vec<Vec<Run<D>>> = self.cpus.iter().map(|_| Vec::new()).collect();
+        for run in self.runs.drain(..) {
+            let lcore = usize::from(run.shard.index()) % self.cpus.len();
+            by_lcore[lcore].push(run);
+        }
+        let (ready, readied) = channel();
+        for (index, runs) in by_lcore.into_iter().enumerate() {
+            let mailbox = Arc::new(Mailbox::default());
+            let slot = self.standing.tenant * LCORES_PER_TENANT as u16 + index as u16;
+            let lcore = Lcore::new(
+                self.cpus[index],
+                slot,
+                self.standing.generation,
+                self.arena.clone(),
+                self.ledger.clone(),
+                mailbox.clone(),
+                self.config.instance.idle,
+                runs,
+                index == 0,
+            );
+            let ready = ready.clone();
+            let handle = std::thread::Builder::new()
+                .name(format!("lcore-{index}"))
+                .spawn(move || lcore.run(&ready))
+                .map_err(|why| {
+                    Error::new(format!(
+                        "lcore {index}: no thread ({why}); raise the limit of tasks"
+                    ))
+                })?;
+            self.threads.push(Thread { mailbox, handle });
+        }
+        for _ in &self.threads {
+            match readied.recv_timeout(OWNERS) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => return Err(Error::new(why)),
+                Err(_) => {
+                    return Err(Error::new(format!(
+                        "an lcore was not ready within {} s",
+                        OWNERS.as_secs()
+                    )));
+                }
+            }
+        }
+        Ok(Report {
+            counts: vec![("lcores".into(), self.threads.len() as u64)],
+            ..Report::default()
+        })
+    }
+
+    /// The older generation is not needed any more: its counters are folded in.
+    pub(crate) fn commit(&mut self) -> Result<Report, Error> {
+        self.transition.write_through(false);
+        self.transition.ask_fold(Fold::Up);
+        let deadline = Instant::now() + OWNERS;
+        for shard in 0..self.shards {
+            while !self.transition.folded(shard) {
+                if Instant::now() > deadline {
+                    return Err(Error::new(format!(
+                        "shard {shard}: carried counters were not folded within {} s",
+                        OWNERS.as_secs()
+                    )));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.standing.live = Some(self.standing.generation);
+        Ok(Report::default())
+    }
+
+    /// The shards are about to go back: counters are folded as each one leaves.
+    pub(crate) fn prepare_rollback(&mut self) -> Report {
+        self.transition.ask_fold(Fold::Back);
+        Report::default()
+    }
+
+    /// The lcores' mailboxes, by index.
+    pub(crate) fn mailboxes(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.threads.iter().map(|thread| &thread.mailbox)
+    }
+
+    /// Whether an lcore ended without being told to.
+    pub(crate) fn lcore_died(&self) -> bool {
+        self.threads
+            .iter()
+            .any(|thread| thread.handle.is_finished())
+    }
+
+    /// Ends the lcores; shards still owned are released.
+    pub(crate) fn stop(&mut self) {
+        self.threads.iter().for_each(|thread| thread.mailbox.stop());
+        for thread in self.threads.drain(..) {
+            let _ = thread.handle.join();
+        }
+    }
+}
+
+/// The packet buffers: made by the first tenant, opened by every other.
+fn pool(arena: &Arena, standing: &Standing, mbufs: u32) -> Result<Pool, Error> {
+    let segment = |name: &str| {
+        arena.segment(name).ok_or_else(|| {
+            Error::new(format!(
+                "the arena has no segment {name:?}: it was made by another program"
+            ))
+        })
+    };
+    let (meta, data) = (segment("meta")?, segment("data")?);
+    let pool = match standing.live {
+        None => Pool::create_with(meta, data, baton_shared_state::CHUNK, mbufs),
+        Some(_) => Pool::attach(meta, data),
+    };
+    pool.map_err(|why| Error::new(format!("packet buffers: {why}")))
+}
