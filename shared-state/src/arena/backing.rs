@@ -5,8 +5,8 @@
 //!   so a mapping never loses its pages.
 //! - B2 Huge pages are reserved (`fallocate`) before they are mapped: no `SIGBUS` later.
 //! - B3 Every file has mode 0600: another user cannot reopen it through `/proc`.
-//! - B4 The `ledger` file of an instance is locked (`flock`) through the descriptor that all its
-//!   processes share, for as long as one of them lives.
+//! - B4 The `ledger` file of an instance is locked (`flock`) through the open file that all its
+//!   processes share, for as long as one of them holds a descriptor or a mapping of it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

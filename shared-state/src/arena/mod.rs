@@ -103,7 +103,7 @@ impl Arena {
         check_prefix(&spec.prefix)?;
         backing::clear_stale(&spec.memory, &spec.prefix)?;
         let arena = Arena::reserve(&spec.prefix, spec.memory.clone(), Access::ReadWrite)?;
-        let meta = u64::from(spec.mbufs) * 64;
+        let meta = crate::mempool::Pool::meta_bytes(spec.mbufs) as u64;
         let data = u64::from(spec.mbufs) * u64::from(spec.chunk);
         for (name, len) in [
             (layout::LEDGER, layout::LEDGER_LEN),

@@ -170,13 +170,28 @@ fn files_outlive_their_makers_and_a_live_instance_keeps_them() {
         "B4"
     );
     drop(held);
+    assert!(
+        matches!(Arena::create(&spec), Err(ArenaError::InUse { .. })),
+        "still mapped"
+    );
     let left = Arena::open_files(dir.path(), "files", Access::ReadOnly).unwrap();
     assert_eq!(
         left.region(at, 8).unwrap().u64(0).load(Ordering::Relaxed),
         99
     );
     assert!(left.segment("lifelines").is_none());
-    Arena::create(&spec).expect("a dead instance's files are replaced");
+    for (segment, path) in backing::files(dir.path(), "files").unwrap() {
+        std::fs::copy(path, backing::path_of(dir.path(), "dead", &segment)).unwrap();
+    }
+    let spec = ArenaSpec {
+        prefix: "dead".to_owned(),
+        ..spec
+    };
+    let anew = Arena::create(&spec).expect("a dead instance's files are replaced");
+    assert_eq!(
+        anew.region(at, 8).unwrap().u64(0).load(Ordering::Relaxed),
+        0
+    );
     let error = Arena::open_files(dir.path(), "nobody", Access::ReadOnly).unwrap_err();
     assert!(error.to_string().contains("is the prefix right"), "{error}");
 }
