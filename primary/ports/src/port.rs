@@ -82,10 +82,12 @@ pub trait Port: Send {
     /// What the device and the driver counted besides, by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
 
-    /// Every mbuf that stands published in a ring of this queue, with who holds it there.
+    /// Every mbuf that stands published in a ring of this queue, with who holds it there, and
+    /// those the kernel has taken for receiving and not yet filled.
     fn windows(&self, visit: &mut dyn FnMut(Holder, u32));
 
-    /// Mbufs that the kernel holds and that stand in no ring (AF_XDP: sent, not yet completed).
+    /// Mbufs that the kernel holds for sending and that stand in no ring (AF_XDP: sent, not yet
+    /// completed); their `place` says tx of this queue.
     fn in_kernel(&self) -> u32;
 
     /// The port's own Ethernet address.

@@ -13,7 +13,7 @@
 use baton_shared_state::mempool::Cache;
 use baton_shared_state::place::Holder;
 
-use super::{POSITION, XdpPort};
+use super::queue::{POSITION, XdpPort};
 use crate::hand::{before, distance};
 
 /// Settles the half-done steps of a dead owner.
