@@ -96,6 +96,11 @@ impl LpmWriter {
         self.free.extend(self.resting.drain(..));
     }
 
+    /// Groups that no entry names any more, and some reader may still be in.
+    pub fn resting(&self) -> u32 {
+        self.resting.len() as u32
+    }
+
     /// The entry of the longest rule above this one; the default has a word of its own.
     fn covering(&self, prefix: u32, depth: u8) -> u32 {
         let above = (1..depth).rev();
@@ -113,7 +118,7 @@ impl LpmWriter {
         let mut from = Some((prefix, depth + 1));
         let mut at = prefix;
         while let Some(next) = from {
-            let inside = self.rules.range(next..=(end, 32)).next();
+            let inside = self.rules.range(next..=(end, u8::MAX)).next();
             let Some(((inner, inner_depth), _)) = inside else {
                 return self.paint(at, end, entry);
             };
@@ -196,7 +201,7 @@ impl LpmWriter {
     }
 
     fn full(&self) -> LpmError {
-        let (groups, resting) = (self.shared.groups(), self.resting.len() as u32);
+        let (groups, resting) = (self.shared.groups(), self.resting());
         LpmError::Full {
             groups,
             used: groups - resting,

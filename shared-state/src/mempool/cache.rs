@@ -67,6 +67,14 @@ impl CacheSlot {
         entries.map(|entry| entry.load(Ordering::Relaxed)).collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn name_moving(&self, mbufs: &[u32]) {
+        for (entry, m) in self.entries[self.len()..].iter().zip(mbufs) {
+            entry.store(*m, Ordering::Relaxed);
+        }
+        self.set_moving(mbufs.len());
+    }
+
     pub(super) fn settle(&self) {
         self.set_moving(0);
     }

@@ -342,6 +342,12 @@ impl Pool {
         self.0.caches[shard].moving()
     }
 
+    /// Leaves a shard's cache as a death in the middle of a refill or spill would.
+    #[cfg(test)]
+    pub(crate) fn name_moving(self, shard: usize, mbufs: &[u32]) {
+        self.0.caches[shard].name_moving(mbufs);
+    }
+
     /// Says that what a dead shard was moving is settled.
     pub fn settle_moving(self, shard: usize) {
         self.0.caches[shard].settle();

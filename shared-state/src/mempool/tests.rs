@@ -1,1 +1,196 @@
+//! Pool and caches: every mbuf is always in one place, and a pool comes back as it was left.
+
+use std::collections::HashSet;
+use std::thread;
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::audit::Audit;
+use crate::place::HolderKind;
+
+pub(crate) fn pool(count: u32) -> Pool {
+    let meta = Region::private(Pool::meta_bytes(count));
+    let data = Region::private(Pool::data_bytes(count, 2048));
+    Pool::create(meta, data, 2048).unwrap()
+}
+
+#[test]
+fn a_new_pool_has_every_mbuf_free_once() {
+    let pool = pool(1000);
+    assert_eq!(
+        (pool.count(), pool.chunk(), pool.headroom()),
+        (1000, 2048, 256)
+    );
+    let accounting = Audit::new(pool).finish();
+    assert!(accounting.is_exact(), "{accounting:?}");
+    assert_eq!((accounting.total, accounting.free), (1000, 1000));
+    assert_eq!(accounting.by_holder, [("pool".to_owned(), 1000)]);
+}
+
+#[test]
+fn the_last_freed_is_the_first_allocated() {
+    let mut cache = pool(600).cache(2);
+    let mut mbufs = [0; 8];
+    assert_eq!(cache.alloc_burst(&mut mbufs), 8);
+    cache.free_burst(&mbufs);
+    let mut again = [0; 8];
+    cache.alloc_burst(&mut again);
+    mbufs.reverse();
+    assert_eq!(again, mbufs);
+    assert_eq!(cache.pool().place(again[0]).holder, Holder::app(2));
+}
+
+#[test]
+fn an_empty_pool_gives_what_it_has_and_then_nothing() {
+    let pool = pool(40);
+    let mut cache = pool.cache(0);
+    let mut mbufs = [0; 64];
+    assert_eq!(cache.alloc_burst(&mut mbufs), 40);
+    assert_eq!(mbufs[..40].iter().collect::<HashSet<_>>().len(), 40);
+    assert_eq!(cache.alloc_burst(&mut [0; 4]), 0);
+    assert!(cache.alloc().is_none());
+    pool.free_one(mbufs[3]);
+    assert_eq!(cache.alloc().unwrap().into_raw(), mbufs[3]);
+}
+
+#[test]
+fn more_than_a_cache_holds_goes_through_it() {
+    let pool = pool(4096);
+    let mut cache = pool.cache(1);
+    let mut mbufs = vec![0; 3000];
+    assert_eq!(cache.alloc_burst(&mut mbufs), 3000);
+    cache.free_burst(&mbufs);
+    assert!(cache.len() <= CACHE_SIZE);
+    assert!(Audit::new(pool).finish().is_exact());
+    cache.flush();
+    assert_eq!((cache.len(), pool.ring().len()), (0, 4096));
+}
+
+#[test]
+fn the_next_owner_of_a_shard_finds_the_cache_as_it_was() {
+    let meta = Region::private(Pool::meta_bytes(512));
+    let data = Region::private(Pool::data_bytes(512, 4096));
+    let mut old = Pool::create(meta, data, 4096).unwrap().cache(5);
+    let mut mbufs = [0; 32];
+    old.alloc_burst(&mut mbufs);
+    old.free_burst(&mbufs[..16]);
+    let len = old.len();
+    let pool = Pool::attach(meta, data).unwrap();
+    let mut new = pool.cache(5);
+    assert_eq!(new.len(), len);
+    new.free_burst(&mbufs[16..]);
+    assert!(Audit::new(pool).finish().is_exact());
+    assert_eq!((pool.chunk(), pool.data_offset(3)), (4096, 3 * 4096));
+    assert_eq!(
+        (pool.mbuf_at(3 * 4096 + 77), pool.mbuf_at(512 * 4096)),
+        (Some(3), None)
+    );
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "freed twice: it is in the cache")]
+fn freeing_twice_is_caught_in_debug_builds() {
+    let mut cache = pool(64).cache(0);
+    let mut m = [0];
+    cache.alloc_burst(&mut m);
+    cache.free_burst(&m);
+    cache.free_burst(&m);
+}
+
+#[test]
+fn bytes_that_are_no_pool_are_refused_by_name() {
+    let meta = Region::private(Pool::meta_bytes(64));
+    let data = Region::private(Pool::data_bytes(64, 2048));
+    assert_eq!(
+        Pool::create(meta, data, 3000).unwrap_err(),
+        PoolError::Chunk { chunk: 3000 }
+    );
+    assert!(matches!(
+        Pool::attach(meta, data),
+        Err(PoolError::Magic { found: 0, .. })
+    ));
+    Pool::create(meta, data, 2048).unwrap();
+    let small = data.slice(0, 2048).unwrap();
+    assert!(matches!(
+        Pool::attach(meta, small),
+        Err(PoolError::Region(_))
+    ));
+    assert!(matches!(
+        Pool::create(meta, small.slice(0, 100).unwrap(), 2048),
+        Err(PoolError::Empty { data: 100, .. })
+    ));
+    meta.u32(VERSION_AT).store(9, Ordering::Relaxed);
+    let error = Pool::attach(meta, data).unwrap_err().to_string();
+    assert_eq!(error, "pool layout v9 found, this build reads v1");
+}
+
+#[test]
+fn shards_that_share_the_pool_never_hold_one_mbuf_both() {
+    const ROUNDS: u32 = 3000;
+    let pool = pool(1500);
+    let threads: Vec<_> = (0..4)
+        .map(|shard| {
+            thread::spawn(move || {
+                let mut cache = pool.cache(shard);
+                let mut held: Vec<u32> = Vec::new();
+                for round in 0..ROUNDS {
+                    let mut out = [0; 32];
+                    let n = cache.alloc_burst(&mut out[..1 + round as usize % 32]);
+                    for m in &out[..n] {
+                        assert_eq!(pool.place(*m).holder, Holder::app(shard as u16));
+                        pool.line(*m).set_user(shard as u64);
+                    }
+                    held.extend(&out[..n]);
+                    if held.len() > 200 || n == 0 {
+                        for m in &held {
+                            assert_eq!(pool.line(*m).user(), shard as u64);
+                        }
+                        let split = held.len() / 2;
+                        cache.free_burst(&held[..split]);
+                        held[split..].iter().for_each(|m| pool.free_one(*m));
+                        held.clear();
+                    }
+                }
+                cache.free_burst(&held);
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    let accounting = Audit::new(pool).finish();
+    assert!(accounting.is_exact(), "{accounting:?}");
+    assert_eq!(accounting.free, 1500);
+    assert!((0..64).all(|shard| pool.moving(shard).is_empty()));
+}
+
+proptest! {
+    #[test]
+    fn what_is_in_hand_and_what_is_free_is_all_there_is(
+        steps in prop::collection::vec((any::<bool>(), 1usize..400, 0usize..3), 1..60)
+    ) {
+        let pool = pool(1200);
+        let mut held: Vec<u32> = Vec::new();
+        for (alloc, n, shard) in steps {
+            let mut cache = pool.cache(shard);
+            if alloc {
+                let mut out = vec![0; n];
+                let got = cache.alloc_burst(&mut out);
+                held.extend(&out[..got]);
+            } else {
+                let n = n.min(held.len());
+                let part: Vec<u32> = held.drain(..n).collect();
+                cache.free_burst(&part);
+            }
+            let accounting = Audit::of(pool, |visit| {
+                held.iter().for_each(|m| visit(Holder::app(0), *m));
+            });
+            prop_assert!(accounting.is_exact(), "{accounting:?}");
+            prop_assert_eq!(accounting.free as usize, 1200 - held.len());
+            let in_app = held.iter().all(|m| pool.place(*m).holder.kind() == HolderKind::App);
+            prop_assert!(in_app);
+        }
+    }
+}

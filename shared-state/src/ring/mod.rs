@@ -81,3 +81,6 @@ fn read_header(region: &Region, wanted: u32) -> Result<usize, RingError> {
     check_capacity(capacity)?;
     Ok(capacity)
 }
+
+#[cfg(test)]
+mod tests;

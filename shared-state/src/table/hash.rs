@@ -57,7 +57,14 @@ mod tests {
         assert_eq!(values, FROZEN);
     }
 
-    const FROZEN: [u64; 6] = [0; 6];
+    const FROZEN: [u64; 6] = [
+        0xb2b9_0843_4a3c_885e,
+        0xe548_3f8d_b125_375a,
+        0x7593_c99a_2965_3319,
+        0x4c5c_ca77_d5b1_f83b,
+        0xc187_61d6_d0e9_b28e,
+        0xa7be_ec77_3b0f_fb56,
+    ];
 
     #[test]
     fn length_seed_and_every_bit_matter() {

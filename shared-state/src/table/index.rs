@@ -4,12 +4,14 @@
 //! ```text
 //!  0 magic, shards, lines of a shard, zero, seed u64
 //! per shard: live u64, zero to 64; lines x 64 bytes:
-//!            passed u64 | 7 x ( tag 32 (high half) | id + 1 (low half), 0 = empty )
+//!            passed 8 x u8 | 7 x ( tag 32 (high half) | id + 1 (low half), 0 = empty )
 //! ```
-//! The home line of a hash follows from its high half, the tag is its low half. A line's `passed`
-//! counts the entries that wanted this line or an earlier one, found it full, and lie further on:
-//! a search ends at the first line that nobody passed. So there are no tombstones, removals
-//! leave no trace, and no entry ever moves.
+//! The home line of a hash follows from its high half, the tag is its low half. From the home
+//! line a path leads over a few lines at a distance that the tag gives, then over all the rest.
+//! A line's `passed` counts the entries that found it full and lie further on in their path, one
+//! counter for each value of the tag's lowest three bits: a search ends at the first line that
+//! nobody of its kind passed. So there are no tombstones, a removal leaves no trace, and no entry
+//! ever moves. A counter that reaches 255 stays there until the index is rebuilt.
 //!
 //! Order: one writer for each shard. insert: `passed` of the full lines, then the entry (Release).
 //! remove: the entry, then `passed`. A reader checks the key behind an id anyway.
@@ -35,6 +37,14 @@ const LINE_BYTES: usize = 64;
 /// The fill that [`Index::lines_for`] plans for.
 const FILL_PERCENT: u64 = 80;
 const MAX_LINES: u64 = 1 << 30;
+/// Counters in a line's first word.
+const KINDS: usize = 8;
+/// A counter that has lost count.
+const STUCK: u8 = u8::MAX;
+/// Steps of a path that jump, so that full lines do not grow together; the next ones walk.
+const JUMPS: usize = 8;
+/// 2^32 over the golden ratio: spreads the tag over the distance of a jump.
+const GOLDEN: u32 = 0x9e37_79b9;
 /// Rows whose lines are fetched ahead in a rebuild.
 const AHEAD: usize = 32;
 
@@ -150,8 +160,7 @@ impl IndexShard {
     /// The id under `hash` for which `same` holds, if there is one.
     #[inline]
     pub fn find(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut at = self.home(hash);
-        for _ in 0..self.lines.len() {
+        for at in self.path(hash) {
             let line = &self.lines[at];
             for entry in &line[1..] {
                 let entry = entry.load(Ordering::Acquire);
@@ -161,10 +170,9 @@ impl IndexShard {
                     return Some(id);
                 }
             }
-            if passed(line) == 0 {
+            if !passed(line, hash) {
                 return None;
             }
-            at = self.after(at);
         }
         None
     }
@@ -208,13 +216,12 @@ impl IndexShard {
     #[inline]
     pub fn insert(&self, hash: u64, id: u32) -> Result<(), Full> {
         debug_assert_ne!(id, NO_ID, "NO_ID is not an id");
-        let home = self.home(hash);
-        let Some((at, slot)) = self.find_empty(home) else {
+        let Some((steps, entry)) = self.find_empty(hash) else {
             let entries = (self.lines.len() * ENTRIES) as u64;
             return Err(Full { entries });
         };
-        self.pass(home, at, 1);
-        self.lines[at][slot].store(entry(hash, id), Ordering::Release);
+        self.pass(hash, steps, 1);
+        entry.store(entry_of(hash, id), Ordering::Release);
         let live = self.live.load(Ordering::Relaxed);
         self.live.store(live + 1, Ordering::Relaxed);
         Ok(())
@@ -223,12 +230,11 @@ impl IndexShard {
     /// Takes an id out; whether it was there.
     #[inline]
     pub fn remove(&self, hash: u64, id: u32) -> bool {
-        let home = self.home(hash);
-        let Some((at, slot)) = self.find_entry(home, entry(hash, id)) else {
+        let Some((steps, entry)) = self.find_entry(hash, entry_of(hash, id)) else {
             return false;
         };
-        self.lines[at][slot].store(0, Ordering::Release);
-        self.pass(home, at, -1);
+        entry.store(0, Ordering::Release);
+        self.pass(hash, steps, -1);
         let live = self.live.load(Ordering::Relaxed);
         self.live.store(live.saturating_sub(1), Ordering::Relaxed);
         true
@@ -275,77 +281,78 @@ impl IndexShard {
         self.live.store(0, Ordering::Relaxed);
     }
 
-    /// Lines from the home line to the one where a search for `hash` ends: 1 is the best.
+    /// Lines that a search for `hash` looks at when it finds nothing: 1 is the best.
     pub fn probe_length(&self, hash: u64) -> usize {
-        let mut at = self.home(hash);
-        for n in 1..self.lines.len() {
-            if passed(&self.lines[at]) == 0 {
-                return n;
-            }
-            at = self.after(at);
-        }
-        self.lines.len()
+        let mut path = self.path(hash);
+        let end = path.position(|at| !passed(&self.lines[at], hash));
+        end.map_or(JUMPS + self.lines.len(), |steps| steps + 1)
     }
 
-    /// The first empty entry from `home` on.
+    /// The first empty entry in the path of a hash, and the steps to it.
     #[inline]
-    fn find_empty(&self, home: usize) -> Option<(usize, usize)> {
-        let mut at = home;
-        for _ in 0..self.lines.len() {
-            if let Some(slot) = position(&self.lines[at], 0) {
-                return Some((at, slot));
-            }
-            at = self.after(at);
-        }
-        None
+    fn find_empty(&self, hash: u64) -> Option<(usize, &AtomicU64)> {
+        let mut path = self.path(hash).enumerate();
+        path.find_map(|(steps, at)| Some((steps, position(&self.lines[at], 0)?)))
     }
 
+    /// The entry that is exactly `wanted`, and the steps to it.
     #[inline]
-    fn find_entry(&self, home: usize, wanted: u64) -> Option<(usize, usize)> {
-        let mut at = home;
-        for _ in 0..self.lines.len() {
+    fn find_entry(&self, hash: u64, wanted: u64) -> Option<(usize, &AtomicU64)> {
+        for (steps, at) in self.path(hash).enumerate() {
             let line = &self.lines[at];
-            if let Some(slot) = position(line, wanted) {
-                return Some((at, slot));
+            if let Some(entry) = position(line, wanted) {
+                return Some((steps, entry));
             }
-            if passed(line) == 0 {
+            if !passed(line, hash) {
                 return None;
             }
-            at = self.after(at);
         }
         None
     }
 
-    /// Counts an entry that lies at `to` in (or out of) the lines it passed.
+    /// Counts an entry, that lies so many steps down its path, in (or out of) the lines it passed.
     #[inline]
-    fn pass(&self, home: usize, to: usize, by: i64) {
-        let mut at = home;
-        while at != to {
+    fn pass(&self, hash: u64, steps: usize, by: i8) {
+        for at in self.path(hash).take(steps) {
             let word = &self.lines[at][0];
-            let n = word.load(Ordering::Relaxed).saturating_add_signed(by);
-            word.store(n, Ordering::Release);
-            at = self.after(at);
+            let mut kinds = word.load(Ordering::Relaxed).to_le_bytes();
+            let n = &mut kinds[kind(hash)];
+            if *n != STUCK {
+                *n = n.saturating_add_signed(by);
+            }
+            word.store(u64::from_le_bytes(kinds), Ordering::Release);
         }
     }
 
-    /// The home line: the high half of the hash, scaled to the number of lines.
+    /// The lines where a hash may lie, the likeliest first; every line is among them.
+    #[inline]
+    fn path(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let lines = self.lines.len();
+        let jump = scale((hash as u32).wrapping_mul(GOLDEN), lines);
+        let mut next = self.home(hash);
+        (0..JUMPS + lines).map(move |step| {
+            let at = next;
+            next += if step < JUMPS { jump } else { 1 };
+            next -= if next >= lines { lines } else { 0 };
+            at
+        })
+    }
+
+    /// The home line follows from the high half of the hash.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.lines.len() as u64 >> 32) as usize
-    }
-
-    #[inline]
-    fn after(&self, at: usize) -> usize {
-        if at + 1 == self.lines.len() {
-            0
-        } else {
-            at + 1
-        }
+        scale((hash >> 32) as u32, self.lines.len())
     }
 }
 
+/// A number below `n`, as even as `bits` is.
 #[inline]
-fn entry(hash: u64, id: u32) -> u64 {
+fn scale(bits: u32, n: usize) -> usize {
+    (u64::from(bits) * n as u64 >> 32) as usize
+}
+
+#[inline]
+fn entry_of(hash: u64, id: u32) -> u64 {
     hash << 32 | u64::from(id + 1)
 }
 
@@ -355,15 +362,21 @@ fn id_if(entry: u64, hash: u64) -> Option<u32> {
     (entry >> 32 == hash & u64::from(u32::MAX) && id != 0).then(|| id - 1)
 }
 
+/// Which of a line's counters a hash belongs to.
 #[inline]
-fn passed(line: &Line) -> u64 {
-    line[0].load(Ordering::Acquire)
+fn kind(hash: u64) -> usize {
+    hash as usize % KINDS
 }
 
-/// The entry of a line that holds `wanted`, counted from the line's first word.
+/// Whether an entry of this kind lies further on in its path.
 #[inline]
-fn position(line: &Line, wanted: u64) -> Option<usize> {
-    let entries = line[1..].iter();
-    let mut entries = entries.map(|entry| entry.load(Ordering::Relaxed));
-    entries.position(|entry| entry == wanted).map(|i| i + 1)
+fn passed(line: &Line, hash: u64) -> bool {
+    line[0].load(Ordering::Acquire) >> (8 * kind(hash)) & 0xff != 0
+}
+
+/// The entry of a line that holds `wanted`.
+#[inline]
+fn position(line: &Line, wanted: u64) -> Option<&AtomicU64> {
+    let mut entries = line[1..].iter();
+    entries.find(|entry| entry.load(Ordering::Relaxed) == wanted)
 }

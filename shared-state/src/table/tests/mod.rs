@@ -1,0 +1,6 @@
+//! The parts against models of `std`, alone and together, and what a death leaves of a row.
+
+mod arrays;
+mod dirty;
+mod ids;
+mod index;
