@@ -99,7 +99,12 @@ fn run(args: &Args) -> Result<bool, Failure> {
     let near = args.gateway;
     let (client, gateway) = inside(args.client_netns.clone(), {
         let (plan, interface) = (plan.clone(), args.client_if.clone());
-        move || Ok((open(&plan, &interface)?, neighbour(&interface, near, Duration::from_secs(10))?))
+        move || {
+            Ok((
+                open(&plan, &interface)?,
+                neighbour(&interface, near, Duration::from_secs(10))?,
+            ))
+        }
     })?;
     let server = inside(args.server_netns.clone(), {
         let (plan, interface) = (plan.clone(), args.server_if.clone());
@@ -143,8 +148,16 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         drain: Duration::try_from_secs_f64(args.drain)?,
         open_within: Duration::try_from_secs_f64(args.open_within)?,
         payload: args.payload,
-        checksum: if args.unfinished { Checksum::Unfinished } else { Checksum::Complete },
-        qdisc: if args.spread { Qdisc::Pass } else { Qdisc::Bypass },
+        checksum: if args.unfinished {
+            Checksum::Unfinished
+        } else {
+            Checksum::Complete
+        },
+        qdisc: if args.spread {
+            Qdisc::Pass
+        } else {
+            Qdisc::Bypass
+        },
         ring_mib: args.ring_mib,
         source: args.source,
         target: args.target,
@@ -171,7 +184,9 @@ fn inside<T: Send + 'static>(
         }
         work()
     });
-    thread.join().map_err(|_| "the thread that opens the sockets panicked")?
+    thread
+        .join()
+        .map_err(|_| "the thread that opens the sockets panicked")?
 }
 
 /// Reads commands from standard input in a thread; with `now` its end means nothing.

@@ -106,7 +106,11 @@ pub enum Sums {
 /// # Panics
 /// If `buffer` is shorter than the headers and a probe: a bug of the caller.
 pub fn write(buffer: &mut [u8], header: &Header, probe: &Probe, checksum: Checksum) {
-    assert!(buffer.len() >= HEADERS + MIN_PAYLOAD, "a frame of {} bytes holds no probe", buffer.len());
+    assert!(
+        buffer.len() >= HEADERS + MIN_PAYLOAD,
+        "a frame of {} bytes holds no probe",
+        buffer.len()
+    );
     let udp_len = (buffer.len() - ETHERNET - IPV4) as u16;
     buffer[0..6].copy_from_slice(&header.dst_mac);
     buffer[6..12].copy_from_slice(&header.src_mac);
@@ -157,7 +161,11 @@ pub fn read(frame: &[u8]) -> Option<Seen> {
         src_port: u16_at(udp, 0),
         dst_port: u16_at(udp, 2),
     };
-    Some(Seen { header, probe, sums: check(&ip[..IPV4], udp, &header) })
+    Some(Seen {
+        header,
+        probe,
+        sums: check(&ip[..IPV4], udp, &header),
+    })
 }
 
 fn check(ip: &[u8], udp: &[u8], header: &Header) -> Sums {
@@ -203,13 +211,21 @@ fn read_probe(payload: &[u8]) -> Option<Probe> {
 }
 
 fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, len: u16) -> u64 {
-    add(add(u64::from(PROTOCOL_UDP) + u64::from(len), &src.octets()), &dst.octets())
+    add(
+        add(u64::from(PROTOCOL_UDP) + u64::from(len), &src.octets()),
+        &dst.octets(),
+    )
 }
 
 fn add(sum: u64, bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(2);
-    let sum = words.by_ref().fold(sum, |sum, w| sum + u64::from(u16::from_be_bytes([w[0], w[1]])));
-    words.remainder().first().map_or(sum, |&last| sum + (u64::from(last) << 8))
+    let sum = words.by_ref().fold(sum, |sum, w| {
+        sum + u64::from(u16::from_be_bytes([w[0], w[1]]))
+    });
+    words
+        .remainder()
+        .first()
+        .map_or(sum, |&last| sum + (u64::from(last) << 8))
 }
 
 fn fold(mut sum: u64) -> u16 {
@@ -253,7 +269,12 @@ mod tests {
     };
 
     fn probe(seq: u64) -> Probe {
-        Probe { kind: Kind::Up, flow: 7, seq, sent_ns: 1 }
+        Probe {
+            kind: Kind::Up,
+            flow: 7,
+            seq,
+            sent_ns: 1,
+        }
     }
 
     fn frame(len: usize, seq: u64, checksum: Checksum) -> Vec<u8> {
@@ -266,7 +287,14 @@ mod tests {
     fn what_was_written_is_read_back() {
         for len in [HEADERS + MIN_PAYLOAD, 101, 1_514] {
             let seen = read(&frame(len, 12, Checksum::Complete)).expect("one of ours");
-            assert_eq!(seen, Seen { header: HEADER, probe: probe(12), sums: Sums::Right });
+            assert_eq!(
+                seen,
+                Seen {
+                    header: HEADER,
+                    probe: probe(12),
+                    sums: Sums::Right
+                }
+            );
         }
     }
 

@@ -23,7 +23,13 @@ pub struct Pacer {
 impl Pacer {
     /// A pacer of `rate` packets a second from `start_ns` on.
     pub fn new(rate: u64, start_ns: u64) -> Pacer {
-        Pacer { rate, start_ns, next_ns: start_ns, handed: 0, forgiven: 0 }
+        Pacer {
+            rate,
+            start_ns,
+            next_ns: start_ns,
+            handed: 0,
+            forgiven: 0,
+        }
     }
 
     /// How many packets to send now, at most [`BATCH`]; they count as sent.
@@ -47,7 +53,11 @@ impl Pacer {
 
     /// When [`Pacer::due`] is worth asking again; never for a rate of zero.
     pub fn next_ns(&self) -> u64 {
-        if self.rate == 0 { u64::MAX } else { self.next_ns }
+        if self.rate == 0 {
+            u64::MAX
+        } else {
+            self.next_ns
+        }
     }
 
     /// Packets that were due in a pause too long to make up for.
@@ -56,7 +66,8 @@ impl Pacer {
     }
 
     fn owed(&self, now_ns: u64) -> u64 {
-        self.packets_in(now_ns.saturating_sub(self.start_ns)).saturating_sub(self.handed + self.forgiven)
+        self.packets_in(now_ns.saturating_sub(self.start_ns))
+            .saturating_sub(self.handed + self.forgiven)
     }
 
     /// Packets a batch waits for: a full batch, or fewer if that would take longer than ten milliseconds.
@@ -97,7 +108,10 @@ mod tests {
         for rate in [1, 7, 999, 50_000, 1_000_000] {
             let mut pacer = Pacer::new(rate, 5);
             let (sent, largest) = run(&mut pacer, 5, 5 + 2_000 * MS);
-            assert!(sent.abs_diff(2 * rate) <= BATCH as u64, "rate {rate}: {sent}");
+            assert!(
+                sent.abs_diff(2 * rate) <= BATCH as u64,
+                "rate {rate}: {sent}"
+            );
             assert!(largest <= BATCH);
         }
     }
@@ -109,7 +123,10 @@ mod tests {
         assert_eq!(pacer.next_ns(), 10 * MS + BREATH_NS);
         assert_eq!(pacer.due(10 * MS), 0, "no second batch without the breath");
         let (sent, _) = run(&mut pacer, 10 * MS, 100 * MS);
-        assert!((sent + BATCH as u64).abs_diff(5_000) <= BATCH as u64, "{sent}");
+        assert!(
+            (sent + BATCH as u64).abs_diff(5_000) <= BATCH as u64,
+            "{sent}"
+        );
         assert_eq!(pacer.forgiven(), 0);
     }
 

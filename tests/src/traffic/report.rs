@@ -137,7 +137,8 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.sent() > 0
             && self.moved == 0
-            && self.both(|a| a.lost + a.duplicated + a.reordered + a.misdelivered + a.bad_checksums) == 0
+            && self.both(|a| a.lost + a.duplicated + a.reordered + a.misdelivered + a.bad_checksums)
+                == 0
     }
 }
 
@@ -147,13 +148,21 @@ mod tests {
 
     #[test]
     fn lines_read_as_they_were_written() {
-        let mark = Command::Mark { name: "upgrade".into() };
+        let mark = Command::Mark {
+            name: "upgrade".into(),
+        };
         let line = serde_json::to_string(&mark).expect("plain data");
         assert_eq!(line, r#"{"command":"mark","name":"upgrade"}"#);
-        assert_eq!(serde_json::from_str::<Command>(&line).expect("our own line"), mark);
+        assert_eq!(
+            serde_json::from_str::<Command>(&line).expect("our own line"),
+            mark
+        );
         let event = Event::Report(Box::default());
         let line = serde_json::to_string(&event).expect("plain data");
-        assert_eq!(serde_json::from_str::<Event>(&line).expect("our own line"), event);
+        assert_eq!(
+            serde_json::from_str::<Event>(&line).expect("our own line"),
+            event
+        );
     }
 
     #[test]

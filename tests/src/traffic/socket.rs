@@ -91,9 +91,23 @@ impl Sender {
     /// Opens a sender on `interface` of the calling thread's network namespace.
     pub fn open(interface: &str, checksum: Checksum, qdisc: Qdisc) -> Result<Sender, SocketError> {
         let socket = packet_socket(interface)?;
-        set(&socket, interface, libc::SOL_SOCKET, libc::SO_SNDBUF, "SO_SNDBUF", &(8 << 20))?;
+        set(
+            &socket,
+            interface,
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUF,
+            "SO_SNDBUF",
+            &(8 << 20),
+        )?;
         if qdisc == Qdisc::Bypass {
-            set(&socket, interface, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, "PACKET_QDISC_BYPASS", &1)?;
+            set(
+                &socket,
+                interface,
+                libc::SOL_PACKET,
+                libc::PACKET_QDISC_BYPASS,
+                "PACKET_QDISC_BYPASS",
+                &1,
+            )?;
         }
         let vnet = (checksum == Checksum::Unfinished).then_some(VnetHeader {
             flags: 1, // VIRTIO_NET_HDR_F_NEEDS_CSUM
@@ -104,7 +118,14 @@ impl Sender {
             csum_offset: CSUM_OFFSET,
         });
         if vnet.is_some() {
-            set(&socket, interface, libc::SOL_PACKET, libc::PACKET_VNET_HDR, "PACKET_VNET_HDR", &1)?;
+            set(
+                &socket,
+                interface,
+                libc::SOL_PACKET,
+                libc::PACKET_VNET_HDR,
+                "PACKET_VNET_HDR",
+                &1,
+            )?;
         }
         bind(&socket, interface, 0)?;
         Ok(Sender { socket, vnet })
@@ -118,12 +139,17 @@ impl Sender {
             iov_base: std::ptr::from_mut(head).cast::<c_void>(),
             iov_len: size_of::<VnetHeader>(),
         });
-        let mut parts: [[libc::iovec; 2]; BATCH] =
-            [[libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2]; BATCH];
+        let mut parts: [[libc::iovec; 2]; BATCH] = [[libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        }; 2]; BATCH];
         // SAFETY: `mmsghdr` is plain data for which all zeroes is a valid, empty message.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
         for ((frame, part), message) in frames.iter_mut().zip(&mut parts).zip(&mut messages) {
-            let body = libc::iovec { iov_base: frame.as_mut_ptr().cast::<c_void>(), iov_len: frame.len() };
+            let body = libc::iovec {
+                iov_base: frame.as_mut_ptr().cast::<c_void>(),
+                iov_len: frame.len(),
+            };
             *part = [head_part.unwrap_or(body), body];
             message.msg_hdr.msg_iov = part.as_mut_ptr();
             message.msg_hdr.msg_iovlen = if head_part.is_some() { 2 } else { 1 };
@@ -136,7 +162,12 @@ impl Sender {
         while !messages.is_empty() {
             // SAFETY: the messages point at `iovec`s and frames that live until the call returns.
             let sent = unsafe {
-                libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), messages.len() as u32, 0)
+                libc::sendmmsg(
+                    self.socket.as_raw_fd(),
+                    messages.as_mut_ptr(),
+                    messages.len() as u32,
+                    0,
+                )
             };
             let done = match sent {
                 ..0 => {
@@ -185,7 +216,14 @@ impl Sink {
     /// Opens a sink on `interface` of the calling thread's network namespace: `mib` MiB for packets of `packet` bytes.
     pub fn open(interface: &str, mib: usize, packet: usize) -> Result<Sink, SocketError> {
         let socket = packet_socket(interface)?;
-        set(&socket, interface, libc::SOL_PACKET, libc::PACKET_VERSION, "PACKET_VERSION", &1)?; // TPACKET_V2
+        set(
+            &socket,
+            interface,
+            libc::SOL_PACKET,
+            libc::PACKET_VERSION,
+            "PACKET_VERSION",
+            &1,
+        )?; // TPACKET_V2
         let frame_size = (packet + SLOT_OVERHEAD).next_power_of_two();
         let blocks = (mib << 20) / BLOCK;
         let request = libc::tpacket_req {
@@ -194,13 +232,37 @@ impl Sink {
             tp_frame_size: frame_size as u32,
             tp_frame_nr: (blocks * (BLOCK / frame_size)) as u32,
         };
-        set(&socket, interface, libc::SOL_PACKET, libc::PACKET_RX_RING, "PACKET_RX_RING", &request)?;
+        set(
+            &socket,
+            interface,
+            libc::SOL_PACKET,
+            libc::PACKET_RX_RING,
+            "PACKET_RX_RING",
+            &request,
+        )?;
         let len = NonZeroUsize::new(blocks * BLOCK).expect("a ring of at least one MiB");
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new shared mapping at an address the kernel picks; nothing else knows it.
-        let ring = unsafe { mmap(None, len, access, MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE, &socket, 0) };
+        let ring = unsafe {
+            mmap(
+                None,
+                len,
+                access,
+                MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE,
+                &socket,
+                0,
+            )
+        };
         let ring = ring.map_err(|e| failed(interface, "mmap of the ring")(e.into()))?;
-        let mut sink = Sink { socket, ring, len, frame_size, frames: len.get() / frame_size, next: 0, drops: 0 };
+        let mut sink = Sink {
+            socket,
+            ring,
+            len,
+            frame_size,
+            frames: len.get() / frame_size,
+            next: 0,
+            drops: 0,
+        };
         sink.filter(interface)?;
         bind(&sink.socket, interface, libc::ETH_P_IP as u16)?;
         sink.drops(); // whatever came before the filter and the bind
@@ -213,7 +275,8 @@ impl Sink {
         for n in 0..most {
             let at = self.next * self.frame_size;
             // SAFETY: I1: `at < len`, and the status word is the first of a slot, aligned to 16.
-            let status: &AtomicU32 = unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(at).cast::<u32>()) };
+            let status: &AtomicU32 =
+                unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(at).cast::<u32>()) };
             let flags = status.load(Ordering::Acquire);
             if flags & libc::TP_STATUS_USER == 0 {
                 return n;
@@ -229,12 +292,17 @@ impl Sink {
 
     /// Packets that found no room in the ring so far.
     pub fn drops(&mut self) -> u64 {
-        let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut stats = libc::tpacket_stats {
+            tp_packets: 0,
+            tp_drops: 0,
+        };
         let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
         let out = std::ptr::from_mut(&mut stats).cast::<c_void>();
         let fd = self.socket.as_raw_fd();
         // SAFETY: `out` points at `len` writable bytes.
-        let result = unsafe { libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, out, &mut len) };
+        let result = unsafe {
+            libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, out, &mut len)
+        };
         if result == 0 {
             self.drops += u64::from(stats.tp_drops); // the kernel starts again from zero at each call
         }
@@ -245,15 +313,27 @@ impl Sink {
     /// - `at` is the start of a slot that belongs to us (I2), and stays ours while the result lives.
     unsafe fn packet(&self, at: usize, flags: u32) -> Option<Received<'_>> {
         // SAFETY: I1 and the caller: a slot of ours, at least as long as its header.
-        let head = unsafe { self.ring.as_ptr().byte_add(at).cast::<libc::tpacket2_hdr>().read() };
+        let head = unsafe {
+            self.ring
+                .as_ptr()
+                .byte_add(at)
+                .cast::<libc::tpacket2_hdr>()
+                .read()
+        };
         let (mac, len) = (usize::from(head.tp_mac), head.tp_snaplen as usize);
         if mac + len > self.frame_size {
             return None;
         }
         // SAFETY: the range was checked to lie in the slot (I3), and the kernel does not write it (I2).
-        let bytes = unsafe { std::slice::from_raw_parts(self.ring.as_ptr().cast::<u8>().add(at + mac), len) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(self.ring.as_ptr().cast::<u8>().add(at + mac), len)
+        };
         let at_ns = u64::from(head.tp_sec) * 1_000_000_000 + u64::from(head.tp_nsec);
-        Some(Received { bytes, at_ns, unfinished: flags & libc::TP_STATUS_CSUMNOTREADY != 0 })
+        Some(Received {
+            bytes,
+            at_ns,
+            unfinished: flags & libc::TP_STATUS_CSUMNOTREADY != 0,
+        })
     }
 
     /// Lets only unfragmented UDP with our magic through, so that TCP beside it costs no copy.
@@ -272,8 +352,18 @@ impl Sink {
             op(0x06, u32::MAX, 0, 0), // take it
             op(0x06, 0, 0, 0),        // leave it
         ];
-        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-        set(&self.socket, interface, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, "SO_ATTACH_FILTER", &program)
+        let program = libc::sock_fprog {
+            len: program.len() as u16,
+            filter: program.as_mut_ptr(),
+        };
+        set(
+            &self.socket,
+            interface,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            "SO_ATTACH_FILTER",
+            &program,
+        )
     }
 }
 
@@ -289,16 +379,23 @@ impl Drop for Sink {
 
 /// The link-layer address of `interface`.
 pub fn mac_of(interface: &str) -> Result<Mac, SocketError> {
-    let addresses = nix::ifaddrs::getifaddrs().map_err(|e| failed(interface, "getifaddrs")(e.into()))?;
+    let addresses =
+        nix::ifaddrs::getifaddrs().map_err(|e| failed(interface, "getifaddrs")(e.into()))?;
     addresses
         .filter(|a| a.interface_name == interface)
         .find_map(|a| a.address?.as_link_addr()?.addr())
-        .ok_or_else(|| SocketError::NoMac { interface: interface.into() })
+        .ok_or_else(|| SocketError::NoMac {
+            interface: interface.into(),
+        })
 }
 
 /// The link-layer address of a neighbour: asks the kernel to send to it and reads its ARP table.
 pub fn neighbour(interface: &str, address: Ipv4Addr, wait: Duration) -> Result<Mac, SocketError> {
-    let ask = || UdpSocket::bind("0.0.0.0:0")?.send_to(&[0], (address, 9)).map(drop);
+    let ask = || {
+        UdpSocket::bind("0.0.0.0:0")?
+            .send_to(&[0], (address, 9))
+            .map(drop)
+    };
     let started = Instant::now();
     while started.elapsed() < wait {
         let _ = ask(); // "no route" passes as soon as the interface is up
@@ -309,7 +406,11 @@ pub fn neighbour(interface: &str, address: Ipv4Addr, wait: Duration) -> Result<M
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(SocketError::NoNeighbour { interface: interface.into(), address, waited: wait })
+    Err(SocketError::NoNeighbour {
+        interface: interface.into(),
+        address,
+        waited: wait,
+    })
 }
 
 /// `10.0.0.1  0x1  0x2  02:00:00:00:00:01  *  c0`; the third column has bit 2 once the entry is complete.
@@ -331,7 +432,9 @@ fn packet_socket(interface: &str) -> Result<OwnedFd, SocketError> {
     // SAFETY: no pointers are passed.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
-        return Err(failed(interface, "socket(AF_PACKET)")(io::Error::last_os_error()));
+        return Err(failed(interface, "socket(AF_PACKET)")(
+            io::Error::last_os_error(),
+        ));
     }
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -347,8 +450,13 @@ fn bind(socket: &OwnedFd, interface: &str, ethertype: u16) -> Result<(), SocketE
     address.sll_ifindex = index as i32;
     let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: `address` is `len` readable bytes of the family it names.
-    let result = unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), len) };
-    if result == 0 { Ok(()) } else { Err(failed(interface, "bind")(io::Error::last_os_error())) }
+    let result =
+        unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), len) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(failed(interface, "bind")(io::Error::last_os_error()))
+    }
 }
 
 fn set<T>(
@@ -363,11 +471,19 @@ fn set<T>(
     let value = std::ptr::from_ref(value).cast::<c_void>();
     // SAFETY: `value` points at `len` readable bytes of the type the option takes.
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, len) };
-    if result == 0 { Ok(()) } else { Err(failed(interface, what)(io::Error::last_os_error())) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(failed(interface, what)(io::Error::last_os_error()))
+    }
 }
 
 fn failed(interface: &str, what: &'static str) -> impl FnOnce(io::Error) -> SocketError {
-    move |source| SocketError::Call { interface: interface.into(), what, source }
+    move |source| SocketError::Call {
+        interface: interface.into(),
+        what,
+        source,
+    }
 }
 
 /// Bytes of one block of the ring; a slot never crosses it.
@@ -386,12 +502,17 @@ mod tests {
         assert_eq!(arp_entry(line, address), Some([2, 0xab, 0, 0, 0, 1]));
         assert_eq!(arp_entry(line, Ipv4Addr::new(10, 0, 0, 2)), None);
         assert_eq!(arp_entry(&line.replace("0x2", "0x0"), address), None);
-        assert_eq!(arp_entry("IP address       HW type     Flags", address), None);
+        assert_eq!(
+            arp_entry("IP address       HW type     Flags", address),
+            None
+        );
     }
 
     #[test]
     fn a_missing_interface_is_named() {
-        let error = mac_of("baton-none0").expect_err("no such interface").to_string();
+        let error = mac_of("baton-none0")
+            .expect_err("no such interface")
+            .to_string();
         assert!(error.starts_with("baton-none0: "), "{error}");
     }
 }

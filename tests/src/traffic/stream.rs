@@ -79,7 +79,9 @@ pub enum StreamError {
         source: std::io::Error,
     },
     /// Some flows did not come through.
-    #[error("opened {learned} of {flows} flows within {waited:?}; the first missing is flow {missing}")]
+    #[error(
+        "opened {learned} of {flows} flows within {waited:?}; the first missing is flow {missing}"
+    )]
     NotOpened {
         /// Flows that the server has seen.
         learned: u64,
@@ -131,7 +133,12 @@ struct Lane {
 
 impl Lane {
     fn new(first: u32, count: u32, rate: u64, start_ns: u64) -> Lane {
-        Lane { pacer: Pacer::new(if count == 0 { 0 } else { rate }, start_ns), first, count, cursor: 0 }
+        Lane {
+            pacer: Pacer::new(if count == 0 { 0 } else { rate }, start_ns),
+            first,
+            count,
+            cursor: 0,
+        }
     }
 
     fn flow(&mut self) -> u32 {
@@ -158,7 +165,16 @@ impl Stream {
         };
         let client = way("client", Kind::Up, client);
         let server = way("server", Kind::Down, server);
-        Stream { plan, client, server, learned: vec![None; flows], opened: 0, moved: 0, marks: Vec::new(), gateway }
+        Stream {
+            plan,
+            client,
+            server,
+            learned: vec![None; flows],
+            opened: 0,
+            moved: 0,
+            marks: Vec::new(),
+            gateway,
+        }
     }
 
     /// Opens every flow: says hello on those that the server has not seen, again and again until the deadline.
@@ -174,20 +190,35 @@ impl Stream {
                 self.receive();
             }
             if self.opened == flows {
-                return Ok(Event::Ready { flows, milliseconds: started.elapsed().as_millis() as u64 });
+                return Ok(Event::Ready {
+                    flows,
+                    milliseconds: started.elapsed().as_millis() as u64,
+                });
             }
             retry = (retry * 2).min(Duration::from_secs(1));
         }
         let missing = self.learned.iter().position(Option::is_none).unwrap_or(0) as u32;
-        Err(StreamError::NotOpened { learned: self.opened, flows, waited: started.elapsed(), missing })
+        Err(StreamError::NotOpened {
+            learned: self.opened,
+            flows,
+            waited: started.elapsed(),
+            missing,
+        })
     }
 
     /// Runs from now until the length is over or `Stop` comes, then judges.
-    pub fn run(mut self, commands: &Receiver<Command>, mut tell: impl FnMut(Event)) -> Result<Report, StreamError> {
+    pub fn run(
+        mut self,
+        commands: &Receiver<Command>,
+        mut tell: impl FnMut(Event),
+    ) -> Result<Report, StreamError> {
         let start_ns = monotonic_ns();
         self.set_lanes(start_ns);
         tell(Event::Started);
-        let end_ns = self.plan.length.map_or(u64::MAX, |length| start_ns + length.as_nanos() as u64);
+        let end_ns = self
+            .plan
+            .length
+            .map_or(u64::MAX, |length| start_ns + length.as_nanos() as u64);
         let mut told = start_ns;
         loop {
             let now = monotonic_ns();
@@ -199,7 +230,11 @@ impl Stream {
                 told = now;
                 match commands.try_recv() {
                     Ok(Command::Mark { name }) => tell(Event::Marked(self.mark(name))),
-                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) if self.plan.length.is_none() => break,
+                    Ok(Command::Stop) | Err(TryRecvError::Disconnected)
+                        if self.plan.length.is_none() =>
+                    {
+                        break;
+                    }
                     Ok(Command::Stop) => break,
                     Ok(Command::Start) | Err(_) => {}
                 }
@@ -222,7 +257,10 @@ impl Stream {
         let refresh = (f64::from(sessions) / self.plan.refresh.as_secs_f64()).ceil() as u64;
         // Half a batch apart, so that the two directions do not send at the same instant.
         let apart = BATCH as u64 * 500_000_000 / each.max(1);
-        for (way, start) in [(&mut self.client, start_ns), (&mut self.server, start_ns + apart.min(1_000_000))] {
+        for (way, start) in [
+            (&mut self.client, start_ns),
+            (&mut self.server, start_ns + apart.min(1_000_000)),
+        ] {
             way.steady = Lane::new(0, flows, each, start);
             way.seldom = Lane::new(flows, sessions, refresh, start);
         }
@@ -232,8 +270,16 @@ impl Stream {
         let at = wall_ns();
         for up in [true, false] {
             for steady in [true, false] {
-                let way = if up { &mut self.client } else { &mut self.server };
-                let lane = if steady { &mut way.steady } else { &mut way.seldom };
+                let way = if up {
+                    &mut self.client
+                } else {
+                    &mut self.server
+                };
+                let lane = if steady {
+                    &mut way.steady
+                } else {
+                    &mut way.seldom
+                };
                 let due = lane.pacer.due(now);
                 if due > 0 {
                     self.send(up, steady, due, at)?;
@@ -244,18 +290,37 @@ impl Stream {
         Ok(())
     }
 
-    fn send(&mut self, up: bool, steady: bool, due: usize, sent_ns: u64) -> Result<(), StreamError> {
-        let way = if up { &mut self.client } else { &mut self.server };
+    fn send(
+        &mut self,
+        up: bool,
+        steady: bool,
+        due: usize,
+        sent_ns: u64,
+    ) -> Result<(), StreamError> {
+        let way = if up {
+            &mut self.client
+        } else {
+            &mut self.server
+        };
         let mut used = 0;
         for _ in 0..due {
-            let flow = if steady { way.steady.flow() } else { way.seldom.flow() };
+            let flow = if steady {
+                way.steady.flow()
+            } else {
+                way.seldom.flow()
+            };
             let header = match up {
                 true => Some(client_header(&self.plan, way.end.mac, self.gateway, flow)),
                 false => self.learned[flow as usize],
             };
             let Some(header) = header else { continue };
             let seq = &mut way.sent[flow as usize];
-            let probe = Probe { kind: way.kind, flow, seq: *seq, sent_ns };
+            let probe = Probe {
+                kind: way.kind,
+                flow,
+                seq: *seq,
+                sent_ns,
+            };
             *seq += 1;
             frame::write(&mut way.batch[used], &header, &probe, self.plan.checksum);
             used += 1;
@@ -268,8 +333,15 @@ impl Stream {
         let (learned, opened, moved) = (&mut self.learned, &mut self.opened, &mut self.moved);
         let server = &mut self.server;
         server.end.sink.drain(DRAIN, |received| {
-            let Some(seen) = judge_bytes(&received, &mut server.arrived) else { return };
-            let Probe { kind, flow, seq, sent_ns } = seen.probe;
+            let Some(seen) = judge_bytes(&received, &mut server.arrived) else {
+                return;
+            };
+            let Probe {
+                kind,
+                flow,
+                seq,
+                sent_ns,
+            } = seen.probe;
             let (true, Some(known)) = (kind != Kind::Down, learned.get_mut(flow as usize)) else {
                 server.arrived.misdelivered();
                 return;
@@ -286,12 +358,24 @@ impl Stream {
         });
         let (client, plan, gateway) = (&mut self.client, &self.plan, self.gateway);
         client.end.sink.drain(DRAIN, |received| {
-            let Some(seen) = judge_bytes(&received, &mut client.arrived) else { return };
-            let Probe { kind, flow, seq, sent_ns } = seen.probe;
+            let Some(seen) = judge_bytes(&received, &mut client.arrived) else {
+                return;
+            };
+            let Probe {
+                kind,
+                flow,
+                seq,
+                sent_ns,
+            } = seen.probe;
             let expected = answer(&client_header(plan, client.end.mac, gateway, flow));
             let here = seen.header;
             let right = (here.src, here.src_port, here.dst, here.dst_port)
-                == (expected.src, expected.src_port, expected.dst, expected.dst_port);
+                == (
+                    expected.src,
+                    expected.src_port,
+                    expected.dst,
+                    expected.dst_port,
+                );
             if kind == Kind::Down && right {
                 client.arrived.count(flow, seq, sent_ns, received.at_ns);
             } else {
@@ -301,12 +385,21 @@ impl Stream {
     }
 
     fn hello_round(&mut self) -> Result<(), StreamError> {
-        let missing = self.learned.iter().enumerate().filter(|(_, known)| known.is_none());
+        let missing = self
+            .learned
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| known.is_none());
         let missing: Vec<u32> = missing.map(|(flow, _)| flow as u32).collect();
         for batch in missing.chunks(BATCH) {
             for (buffer, &flow) in self.client.batch.iter_mut().zip(batch) {
                 let header = client_header(&self.plan, self.client.end.mac, self.gateway, flow);
-                let probe = Probe { kind: Kind::Hello, flow, seq: 0, sent_ns: 0 };
+                let probe = Probe {
+                    kind: Kind::Hello,
+                    flow,
+                    seq: 0,
+                    sent_ns: 0,
+                };
                 frame::write(buffer, &header, &probe, self.plan.checksum);
             }
             self.client.flush(batch.len())?;
@@ -333,7 +426,10 @@ impl Stream {
 
     fn rest(&self, end_ns: u64) {
         let ways = [&self.client, &self.server];
-        let next = ways.iter().flat_map(|w| [w.steady.pacer.next_ns(), w.seldom.pacer.next_ns()]).min();
+        let next = ways
+            .iter()
+            .flat_map(|w| [w.steady.pacer.next_ns(), w.seldom.pacer.next_ns()])
+            .min();
         let next = next.unwrap_or(u64::MAX).min(end_ns);
         let pause = next.saturating_sub(monotonic_ns()).min(LONGEST_REST_NS);
         if pause > 0 {
@@ -383,7 +479,10 @@ impl Stream {
 impl Way {
     fn flush(&mut self, used: usize) -> Result<(), StreamError> {
         let refused = self.end.sender.send(&mut self.batch[..used]);
-        self.refused += refused.map_err(|source| StreamError::Send { end: self.name, source })?;
+        self.refused += refused.map_err(|source| StreamError::Send {
+            end: self.name,
+            source,
+        })?;
         Ok(())
     }
 }
@@ -430,12 +529,15 @@ fn answer(header: &Header) -> Header {
 }
 
 fn monotonic_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("the clock every Linux has");
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .expect("the clock every Linux has");
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
 }
 
 fn wall_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Most packets taken from one ring before anything else gets its turn.

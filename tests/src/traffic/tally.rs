@@ -24,7 +24,10 @@ struct Flow {
 impl Tally {
     /// A tally of `flows` flows, all empty.
     pub fn new(flows: usize) -> Tally {
-        Tally { flows: vec![Flow::default(); flows], ..Tally::default() }
+        Tally {
+            flows: vec![Flow::default(); flows],
+            ..Tally::default()
+        }
     }
 
     /// Counts a packet that arrived at `at_ns`, sent at `sent_ns`.
@@ -102,7 +105,11 @@ impl Tally {
 
 impl Flow {
     fn first_missing(&self) -> u64 {
-        let full = self.bits.iter().take_while(|&&word| word == u64::MAX).count();
+        let full = self
+            .bits
+            .iter()
+            .take_while(|&&word| word == u64::MAX)
+            .count();
         let rest = self.bits.get(full).copied().unwrap_or(0);
         full as u64 * 64 + u64::from(rest.trailing_ones())
     }
@@ -128,7 +135,15 @@ mod tests {
     #[test]
     fn a_clean_stream_is_clean() {
         let arrived = tally(&[(0, 0), (1, 0), (0, 1), (1, 1)]).judge(&[2, 2]);
-        assert_eq!((arrived.received, arrived.lost, arrived.duplicated, arrived.reordered), (4, 0, 0, 0));
+        assert_eq!(
+            (
+                arrived.received,
+                arrived.lost,
+                arrived.duplicated,
+                arrived.reordered
+            ),
+            (4, 0, 0, 0)
+        );
         assert_eq!((arrived.gap_max_ns, arrived.delay_max_ns), (10, 27));
         assert_eq!((arrived.first_ns, arrived.last_ns), (Some(0), Some(30)));
     }
@@ -147,7 +162,10 @@ mod tests {
         (0..5_000).for_each(|seq| tally.count(0, seq, 0, seq));
         tally.count(0, 3, 0, 6_000);
         let arrived = tally.judge(&[5_000]);
-        assert_eq!((arrived.duplicated, arrived.lost, arrived.reordered), (1, 0, 0));
+        assert_eq!(
+            (arrived.duplicated, arrived.lost, arrived.reordered),
+            (1, 0, 0)
+        );
     }
 
     #[test]
@@ -159,7 +177,9 @@ mod tests {
     #[test]
     fn the_first_missing_number_is_found_across_words() {
         let mut tally = Tally::new(1);
-        (0..200).filter(|&seq| seq != 130).for_each(|seq| tally.count(0, seq, 0, 0));
+        (0..200)
+            .filter(|&seq| seq != 130)
+            .for_each(|seq| tally.count(0, seq, 0, 0));
         assert_eq!(tally.judge(&[200]).losers, [(0, 130)]);
     }
 
@@ -167,6 +187,10 @@ mod tests {
     fn a_gap_is_reported_once() {
         let mut tally = tally(&[(0, 0), (0, 1)]);
         assert_eq!((tally.take_gap_ns(), tally.take_gap_ns()), (10, 0));
-        assert_eq!(tally.judge(&[2, 0]).gap_max_ns, 10, "the largest of all is kept");
+        assert_eq!(
+            tally.judge(&[2, 0]).gap_max_ns,
+            10,
+            "the largest of all is kept"
+        );
     }
 }

@@ -1,0 +1,98 @@
+# Sourced by the commands beside it: installs or names what is missing, builds, enters the lab.
+# shellcheck shell=bash
+
+# need PROGRAM:PACKAGE ... - as root installs missing packages by apt; as an ordinary user names them and ends with 7.
+need() {
+    local pair program missing=()
+    PATH="$PATH:/usr/sbin:/sbin"
+    for pair in "$@"; do
+        program="${pair%%:*}"
+        command -v "$program" >/dev/null || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing packages: ${missing[*]}" >&2
+        echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 7
+    fi
+    echo "installing ${missing[*]}" >&2
+    install_quietly "${missing[@]}"
+}
+
+# Installs packages without starting any service they bring (nginx would take port 80).
+install_quietly() {
+    local policy=/usr/sbin/policy-rc.d ours=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && ours=1
+    fi
+    local failed=0
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@"; } \
+        >/dev/null || failed=$?
+    [ -z "$ours" ] || rm -f "$policy"
+    [ "$failed" -eq 0 ] || { echo "apt-get install $* failed" >&2; exit 7; }
+}
+
+# Where cargo puts what it builds.
+target_dir() {
+    echo "${CARGO_TARGET_DIR:-$PWD/target}"
+}
+
+# Runs cargo; under sudo as the user who called it, whose toolchain and target folder it is.
+as_builder() {
+    if [ "$(id -u)" -eq 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+        sudo -u "$SUDO_USER" -H --preserve-env=CARGO_TARGET_DIR bash -lc 'cd "$1" && shift && exec "$@"' - "$PWD" "$@"
+    else
+        "$@"
+    fi
+}
+
+# Builds every program that the lab runs.
+build() {
+    need cc:gcc
+    if ! as_builder cargo --version >/dev/null 2>&1; then
+        echo "missing: a Rust toolchain (https://rustup.rs)" >&2
+        exit 7
+    fi
+    as_builder cargo build --release --quiet -p baton-supervisor -p baton-primary -p baton-tests --bins
+}
+
+# in_lab SHOW ARGS... - runs baton-lab in namespaces of its own: processes, mounts, network and, for an ordinary
+# user, users. Whatever it started or mounted is gone when its first process is, however that ended.
+in_lab() {
+    local flags=(--net --mount --pid --fork --kill-child --mount-proc)
+    if [ "$(id -u)" -ne 0 ]; then
+        flags=(--user --map-root-user "${flags[@]}")
+        if ! unshare --user --map-root-user true 2>/dev/null; then
+            echo "user namespaces are restricted on this machine (see kernel.apparmor_restrict_unprivileged_userns," >&2
+            echo "user.max_user_namespaces, kernel.unprivileged_userns_clone); allow them, or run this with sudo" >&2
+            exit 7
+        fi
+    fi
+    # shellcheck disable=SC2016
+    unshare "${flags[@]}" sh -c 'mount -t tmpfs -o mode=0755 tmpfs /run && TMPDIR=/run exec "$@"' \
+        lab "$(target_dir)/release/baton-lab" "$@" &
+    lab=$!
+    trap 'end_lab TERM' INT TERM HUP
+    trap 'end_lab KILL' EXIT
+    local status=0
+    wait "$lab" || status=$?
+    # A trap interrupts `wait`: take the real end.
+    while kill -0 "$lab" 2>/dev/null; do
+        status=0
+        wait "$lab" || status=$?
+    done
+    trap - EXIT
+    return "$status"
+}
+
+# end_lab SIGNAL - asks the lab's first process to clean up (TERM), or ends all of it at once (KILL).
+end_lab() {
+    local first
+    if [ "$1" = TERM ]; then
+        first=$(cat "/proc/$lab/task/$lab/children" 2>/dev/null) || true
+        # shellcheck disable=SC2086
+        [ -z "$first" ] || kill -TERM $first 2>/dev/null || true
+    else
+        kill -KILL "$lab" 2>/dev/null || true
+    fi
+}

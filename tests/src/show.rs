@@ -1,0 +1,341 @@
+//! What the commands in `scripts/` show: each a baseline without an upgrade, then the real thing, then one line.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::instance::{Instance, PREFIX};
+use crate::lab::{Lab, LabError, Offloads, PortKind, Shape};
+use crate::machine::find_program;
+use crate::traffic::control::Load;
+use crate::trial::{self, Beside, NEWER, OLDER, Trial, gateway};
+use crate::verdict::Verdict;
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// The driver; chosen by who asks if left out.
+    pub port: Option<PortKind>,
+    /// Packets/s, both directions together.
+    pub rate: u64,
+    /// Flows that carry the rate.
+    pub flows: u32,
+    /// Further sessions.
+    pub sessions: u32,
+    /// Shards and queues.
+    pub shards: u16,
+    /// Of the peers' interfaces.
+    pub offloads: Offloads,
+}
+
+/// Why nothing could be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something in the lab did not work.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// Packets are lost without any upgrade, at every rate tried.
+    #[error("this machine loses packets without any upgrade, down to {rate} packets/s: {place}")]
+    TooSlow {
+        /// The lowest rate tried.
+        rate: u64,
+        /// Where they were lost.
+        place: String,
+    },
+    /// Something is missing.
+    #[error("{what}")]
+    Unfit {
+        /// What, and the way out.
+        what: String,
+    },
+}
+
+/// Upgrade, roll back, upgrade again, with TCP beside the stream. `Ok(true)`: every zero is a zero.
+pub fn demo(wishes: &Wishes, seconds: u64) -> Result<bool, Failure> {
+    let (dir, lab) = build(wishes, &["iperf3", "nginx", "curl"])?;
+    let length = Duration::from_secs(seconds.max(6));
+    let mut instance = Instance::start(&lab, &gateway(OLDER))?;
+    println!("baton run {PREFIX}: {OLDER} forwards");
+    let load = carry(wishes, &lab, &mut instance, length, Beside::TcpPrograms)?;
+    println!(
+        "{} packets/s for {} s, with iperf3, nginx and curl; upgrade, rollback, upgrade",
+        load.rate,
+        length.as_secs()
+    );
+    let (verdict, _) = trial::run(&lab, &mut instance, &load, Beside::TcpPrograms, |trial| {
+        there_and_back(trial, length)
+    })?;
+    println!(
+        "\nbaton history {PREFIX}\n{}",
+        instance.expect(0, &["history", PREFIX])?.out.trim_end()
+    );
+    instance.stop()?;
+    drop((lab, dir));
+    say(&verdict);
+    println!("{verdict}");
+    Ok(verdict.is_clean())
+}
+
+/// Many changes of hands under one stream.
+pub fn soak(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
+    let (verdict, leaked, rate) = swaps(wishes, cycles)?;
+    println!(
+        "soak: swaps={} rate={rate} sent={} received={} lost={} duplicated={} reordered={} leaked={leaked}",
+        verdict.gaps_ns.len() / usize::from(wishes.shards.max(1)),
+        verdict.sent,
+        verdict.received,
+        verdict.lost,
+        verdict.duplicated,
+        verdict.reordered
+    );
+    Ok(verdict.reached_every_packet() && leaked == 0)
+}
+
+/// The gaps of many changes of hands, with their conditions.
+pub fn gap(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
+    let (verdict, _, rate) = swaps(wishes, cycles)?;
+    let us = |share| {
+        verdict.gap_ns(share).map_or("null".to_owned(), |ns| {
+            format!("{:.1}", ns as f64 / 1_000.0)
+        })
+    };
+    println!(
+        "gap: n={} median={} p99={} max={} us",
+        verdict.gaps_ns.len(),
+        us(0.5),
+        us(0.99),
+        us(1.0)
+    );
+    println!(
+        "     at {rate} packets/s in both directions together; lost={}",
+        verdict.lost
+    );
+    Ok(verdict.reached_every_packet())
+}
+
+fn swaps(wishes: &Wishes, cycles: u32) -> Result<(Verdict, u64, u64), Failure> {
+    let (dir, lab) = build(wishes, &[])?;
+    let mut instance = Instance::start(&lab, &gateway(OLDER))?;
+    let load = carry(
+        wishes,
+        &lab,
+        &mut instance,
+        Duration::from_secs(10),
+        Beside::Nothing,
+    )?;
+    let (verdict, _) = trial::run(&lab, &mut instance, &load, Beside::Nothing, |trial| {
+        for done in (0..cycles).step_by(2) {
+            let soaking = trial.upgrade(NEWER, Duration::from_secs(60))?;
+            trial.roll_back(soaking)?;
+            if (done + 2) % 20 == 0 {
+                println!(
+                    "  {} of {cycles} after {:.0} s",
+                    done + 2,
+                    trial.elapsed().as_secs_f64()
+                );
+            }
+        }
+        Ok(())
+    })?;
+    let leaked = instance.counts()?.leaked;
+    instance.stop()?;
+    drop((lab, dir));
+    say(&verdict);
+    Ok((verdict, leaked, load.rate))
+}
+
+/// The story of the demo. Times are shares of its length.
+fn there_and_back(trial: &mut Trial<'_, '_>, length: Duration) -> Result<(), LabError> {
+    let iperf = trial.iperf(length)?;
+    let first = trial
+        .echo
+        .connect(trial.lab, "opened before the first upgrade")?;
+    trial.at(length.mul_f64(0.2))?;
+
+    let soaking = trial.upgrade(NEWER, Duration::from_secs(120))?;
+    println!(
+        "{:>6.1} s  upgrade to {NEWER}: it soaks",
+        trial.elapsed().as_secs_f64()
+    );
+    let second = trial
+        .echo
+        .connect(trial.lab, "opened under the newer binary")?;
+    second.prove_alive()?;
+    trial.at(length.mul_f64(0.5))?;
+
+    trial.roll_back(soaking)?;
+    println!(
+        "{:>6.1} s  rolled back to {OLDER}",
+        trial.elapsed().as_secs_f64()
+    );
+    second.prove_alive()?;
+    println!("          a connection opened under {NEWER} is alive");
+    trial.at(length.mul_f64(0.7))?;
+
+    let soaking = trial.upgrade(NEWER, length.mul_f64(0.15))?;
+    println!(
+        "{:>6.1} s  upgrade to {NEWER}: it soaks",
+        trial.elapsed().as_secs_f64()
+    );
+    trial.commit(soaking)?;
+    println!("{:>6.1} s  committed", trial.elapsed().as_secs_f64());
+    first.prove_alive()?;
+    println!("          a connection opened before the first upgrade is alive");
+    trial.at(length)?;
+    first.finish()?;
+    second.finish()?;
+    iperf.finish(Duration::from_secs(30))?;
+    Ok(())
+}
+
+/// Finds the rate that is carried without any upgrade: the asked one, or a half of it, or a half of that.
+fn carry<'lab>(
+    wishes: &Wishes,
+    lab: &'lab Lab,
+    instance: &mut Instance<'lab>,
+    length: Duration,
+    beside: Beside,
+) -> Result<Load, Failure> {
+    let mut load = Load {
+        rate: wishes.rate,
+        flows: wishes.flows,
+        sessions: wishes.sessions,
+    };
+    loop {
+        println!(
+            "{} packets/s for {} s without an upgrade",
+            load.rate,
+            length.as_secs()
+        );
+        let (verdict, _) = trial::run(lab, instance, &load, beside, |trial| {
+            let iperf = match beside {
+                Beside::TcpPrograms => Some(trial.iperf(length)?),
+                Beside::Nothing => None,
+            };
+            trial.at(length)?;
+            iperf
+                .map(|iperf| iperf.finish(Duration::from_secs(30)))
+                .transpose()?;
+            Ok(())
+        })?;
+        if verdict.reached_every_packet() {
+            println!("          nothing lost");
+            return Ok(load);
+        }
+        let place = verdict.place().unwrap_or_else(|| format!("{verdict}"));
+        println!("          lost: {place}");
+        if load.rate / 2 < LOWEST_RATE {
+            return Err(Failure::TooSlow {
+                rate: load.rate,
+                place,
+            });
+        }
+        load.rate /= 2;
+        println!("          trying half the rate");
+    }
+}
+
+fn build(wishes: &Wishes, programs: &[&str]) -> Result<(tempfile::TempDir, Lab), Failure> {
+    let needed = ["ip", "ethtool", "nsenter"].iter().chain(programs);
+    let missing: Vec<&str> = needed
+        .copied()
+        .filter(|name| find_program(name).is_none())
+        .collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "missing: {}; sudo apt-get install {}",
+            missing.join(", "),
+            packages(&missing).join(" ")
+        );
+        return Err(Failure::Unfit { what });
+    }
+    let missing: Vec<_> = ["baton", "baton-traffic", OLDER, NEWER]
+        .into_iter()
+        .map(gateway)
+        .filter(|path| !path.is_file())
+        .collect();
+    if let Some(path) = missing.first() {
+        return Err(Failure::Unfit {
+            what: format!("{} is not built; scripts/demo builds it", path.display()),
+        });
+    }
+    let port = wishes.port.unwrap_or(if is_real_root() {
+        PortKind::AfXdp
+    } else {
+        PortKind::AfPacket
+    });
+    let shape = Shape {
+        shards: wishes.shards,
+        offloads: wishes.offloads,
+        ..Shape::of(port)
+    };
+    let cpus = shape.cpus;
+    cpus.confine().map_err(|e| Failure::Unfit {
+        what: format!("cannot run on CPU {}: {e}", cpus.rest),
+    })?;
+    println!(
+        "port {port}, {} shard(s), peers' offloads {}; lcores on CPU {}, everything else on CPU {}",
+        shape.shards,
+        if shape.offloads == Offloads::On {
+            "on"
+        } else {
+            "off"
+        },
+        cpus.lcores,
+        cpus.rest
+    );
+    if cpus.lcores == cpus.rest {
+        println!("only one CPU: the lcores share it with everything else");
+    }
+    let file = |source| LabError::File {
+        path: std::env::temp_dir(),
+        source,
+    };
+    let dir = tempfile::Builder::new()
+        .prefix("baton-lab-")
+        .tempdir()
+        .map_err(file)?;
+    let lab = Lab::new(shape, dir.path())?;
+    Ok((dir, lab))
+}
+
+fn say(verdict: &Verdict) {
+    if let Some(place) = verdict.place() {
+        println!("not zero: {place}");
+    }
+}
+
+/// The Debian packages of these programs.
+fn packages(programs: &[&str]) -> Vec<&'static str> {
+    let package = |name: &&str| match *name {
+        "ip" => "iproute2",
+        "ethtool" => "ethtool",
+        "iperf3" => "iperf3",
+        "nginx" => "nginx-light",
+        "curl" => "curl",
+        _ => "util-linux",
+    };
+    programs.iter().map(package).collect()
+}
+
+/// Root outside of any user namespace: only there may a program load XDP.
+fn is_real_root() -> bool {
+    let map = std::fs::read_to_string(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    nix::unistd::geteuid().is_root() && whole
+}
+
+/// Below this rate a run without loss would say nothing.
+const LOWEST_RATE: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_programs_have_packages() {
+        assert_eq!(
+            packages(&["ip", "nginx", "nsenter"]),
+            ["iproute2", "nginx-light", "util-linux"]
+        );
+    }
+}

@@ -1,0 +1,353 @@
+//! The last line of a run: what was sent, what arrived, and where the rest stayed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::instance::{Instance, Numbers};
+use crate::lab::{EndLosses, Lab, LabError};
+use crate::tcp::TcpCounters;
+use crate::traffic::report::Report;
+
+/// Every counter that can say where a packet stayed, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    interfaces: EndLosses,
+    numbers: Numbers,
+    tcp: TcpCounters,
+}
+
+/// The judgement of one run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Sequenced packets sent, both directions.
+    pub sent: u64,
+    /// Of those, received.
+    pub received: u64,
+    /// Of those, not received.
+    pub lost: u64,
+    /// Received again.
+    pub duplicated: u64,
+    /// Received after a higher number of their flow.
+    pub reordered: u64,
+    /// Received in the wrong place, or with a wrong checksum; and flows that changed their outside port.
+    pub wrong: u64,
+    /// Dropped by the peers' interfaces in sending.
+    pub lost_before: u64,
+    /// Dropped at the gateway's ports.
+    pub lost_port: u64,
+    /// Dropped by the gateway, for a named reason or as a leaked mbuf.
+    pub lost_gateway: u64,
+    /// Dropped by the peers' interfaces in receiving, or by the sink.
+    pub lost_after: u64,
+    /// Sessions when the run began.
+    pub sessions_before: u64,
+    /// Sessions when it ended.
+    pub sessions_after: u64,
+    /// TCP connections reset.
+    pub tcp_resets: u64,
+    /// TCP segments sent again.
+    pub tcp_retransmits: u64,
+    /// Gaps of all changes of hands, in ns, sorted; from the receipts.
+    pub gaps_ns: Vec<u64>,
+    /// Every counter behind the sums that is not zero.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+impl Snapshot {
+    /// Now.
+    pub fn take(lab: &Lab, instance: &Instance<'_>) -> Result<Snapshot, LabError> {
+        let (client, server) = (TcpCounters::of(&lab.client)?, TcpCounters::of(&lab.server)?);
+        let tcp = TcpCounters {
+            resets: client.resets + server.resets,
+            retransmits: client.retransmits + server.retransmits,
+        };
+        Ok(Snapshot {
+            interfaces: lab.losses()?,
+            numbers: instance.counts()?,
+            tcp,
+        })
+    }
+
+    /// Sessions at that moment.
+    pub fn sessions(&self) -> u64 {
+        self.numbers.sessions
+    }
+
+    /// Mbufs that were nowhere, or in two places.
+    pub fn leaked(&self) -> u64 {
+        self.numbers.leaked
+    }
+}
+
+impl Verdict {
+    /// Judges a run by what was counted before and after it.
+    pub fn judge(before: &Snapshot, after: &Snapshot, report: &Report) -> Verdict {
+        let mut reasons = BTreeMap::new();
+        let (from, to) = (&before.interfaces, &after.interfaces);
+        let mut since = |name: &str, from: u64, to: u64| {
+            let grown = to.saturating_sub(from);
+            if grown > 0 {
+                reasons.insert(name.to_owned(), grown);
+            }
+            grown
+        };
+        let refused = report.up.refused + report.down.refused;
+        let dropped = since("client tx_dropped", from.client.tx, to.client.tx)
+            + since("server tx_dropped", from.server.tx, to.server.tx);
+        let devices: u64 = after
+            .numbers
+            .devices
+            .iter()
+            .filter(|(name, _)| counts_loss(name))
+            .map(|(name, &to)| {
+                since(
+                    name,
+                    before.numbers.devices.get(name).copied().unwrap_or(0),
+                    to,
+                )
+            })
+            .sum();
+        let [inside, outside] = [0, 1].map(|n| (from.gateway[n], to.gateway[n]));
+        let netdevs = since("g0 rx_dropped", inside.0.rx, inside.1.rx)
+            + since("g1 rx_dropped", outside.0.rx, outside.1.rx);
+        let leaving = since("g0 tx_dropped", inside.0.tx, inside.1.tx)
+            + since("g1 tx_dropped", outside.0.tx, outside.1.tx);
+        let drops: u64 = after
+            .numbers
+            .drops
+            .iter()
+            .map(|(name, &to)| {
+                since(
+                    &format!("drop {name}"),
+                    before.numbers.drops.get(name).copied().unwrap_or(0),
+                    to,
+                )
+            })
+            .sum();
+        let sinks = since("client rx_dropped", from.client.rx, to.client.rx)
+            + since("server rx_dropped", from.server.rx, to.server.rx)
+            + since("client sink ring", 0, report.down.ring_drops)
+            + since("server sink ring", 0, report.up.ring_drops);
+        let leaked = since("leaked mbufs", before.numbers.leaked, after.numbers.leaked);
+        since("flows that changed their outside port", 0, report.moved);
+        since("misdelivered", 0, report.both(|a| a.misdelivered));
+        since("bad checksums", 0, report.both(|a| a.bad_checksums));
+        Verdict {
+            sent: report.sent(),
+            received: report.both(|a| a.received),
+            lost: report.both(|a| a.lost),
+            duplicated: report.both(|a| a.duplicated),
+            reordered: report.both(|a| a.reordered),
+            wrong: report.moved + report.both(|a| a.misdelivered + a.bad_checksums),
+            lost_before: refused.max(dropped),
+            lost_port: devices.max(netdevs),
+            lost_gateway: drops + leaked,
+            lost_after: sinks + leaving,
+            sessions_before: before.sessions(),
+            sessions_after: after.sessions(),
+            tcp_resets: after.tcp.resets.saturating_sub(before.tcp.resets),
+            tcp_retransmits: after.tcp.retransmits.saturating_sub(before.tcp.retransmits),
+            gaps_ns: Vec::new(),
+            reasons,
+        }
+    }
+
+    /// The same with the gaps of these receipts.
+    pub fn with_receipts<'a>(mut self, receipts: impl IntoIterator<Item = &'a Value>) -> Verdict {
+        self.gaps_ns = receipts.into_iter().flat_map(gaps_ns).collect();
+        self.gaps_ns.sort_unstable();
+        self
+    }
+
+    /// Whether every count that has to be zero is.
+    pub fn is_clean(&self) -> bool {
+        self.sent > 0 && self.reached_every_packet() && self.tcp_resets == 0
+    }
+
+    /// The same without TCP: nothing lost, doubled, out of order, or dropped anywhere.
+    pub fn reached_every_packet(&self) -> bool {
+        let streams = self.lost + self.duplicated + self.reordered + self.wrong;
+        streams + self.lost_before + self.lost_port + self.lost_gateway + self.lost_after == 0
+    }
+
+    /// Where packets were lost, in words; `None` if nowhere.
+    pub fn place(&self) -> Option<String> {
+        let places: Vec<String> = self
+            .reasons
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        match (places.is_empty(), self.lost) {
+            (false, _) => Some(places.join(", ")),
+            (true, 0) => None,
+            (true, lost) => Some(format!("{lost} packets, by no counter we know")),
+        }
+    }
+
+    /// The gap below which this share of all gaps lies.
+    pub fn gap_ns(&self, share: f64) -> Option<u64> {
+        let at = ((self.gaps_ns.len() as f64 * share).ceil() as usize).max(1) - 1;
+        self.gaps_ns.get(at).copied()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us =
+            |ns: Option<u64>| ns.map_or("null".to_owned(), |ns| ns.div_ceil(1_000).to_string());
+        write!(
+            f,
+            "verdict: sent={} received={} lost={}",
+            self.sent, self.received, self.lost
+        )?;
+        write!(
+            f,
+            " duplicated={} reordered={}",
+            self.duplicated, self.reordered
+        )?;
+        write!(
+            f,
+            " lost_before={} lost_port={}",
+            self.lost_before, self.lost_port
+        )?;
+        write!(
+            f,
+            " lost_gateway={} lost_after={}",
+            self.lost_gateway, self.lost_after
+        )?;
+        write!(
+            f,
+            " sessions_before={} sessions_after={}",
+            self.sessions_before, self.sessions_after
+        )?;
+        write!(
+            f,
+            " tcp_resets={} tcp_retransmits={}",
+            self.tcp_resets, self.tcp_retransmits
+        )?;
+        write!(
+            f,
+            " gap_us_median={} gap_us_max={}",
+            us(self.gap_ns(0.5)),
+            us(self.gaps_ns.last().copied())
+        )
+    }
+}
+
+/// Gaps of every change of hands in a receipt, where one was measured and a queue waited.
+pub fn gaps_ns(receipt: &Value) -> Vec<u64> {
+    let shards = receipt["shards"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let polls = |shard: &&Value| shard["shard"].as_u64() != Some(CONTROL_SHARD);
+    shards
+        .iter()
+        .filter(polls)
+        .filter_map(|shard| shard["gap_ns"].as_u64())
+        .collect()
+}
+
+/// Whether a device counter counts packets, rather than events.
+fn counts_loss(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    [
+        "drop", "full", "empty", "missed", "invalid", "no_mbuf", "error",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
+}
+
+/// The shard that polls no queue.
+const CONTROL_SHARD: u64 = 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netns::Losses;
+
+    fn snapshot(edit: impl FnOnce(&mut Snapshot)) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        edit(&mut snapshot);
+        snapshot
+    }
+
+    fn report(lost: u64) -> Report {
+        let mut report = Report::default();
+        report.up.sent = 10;
+        report.up.arrived.received = 10 - lost;
+        report.up.arrived.lost = lost;
+        report
+    }
+
+    #[test]
+    fn the_line_has_the_agreed_form() {
+        let receipt = serde_json::json!({"shards": [
+            {"shard": 0, "gap_ns": 12_000}, {"shard": 1, "gap_ns": 14_500}, {"shard": 2, "gap_ns": 9_000},
+            {"shard": 63, "gap_ns": 900_000}, {"shard": 3, "gap_ns": null}
+        ]});
+        let empty = Snapshot::default();
+        let verdict = Verdict::judge(&empty, &empty, &report(0)).with_receipts([&receipt]);
+        assert!(verdict.is_clean());
+        assert_eq!(
+            verdict.to_string(),
+            "verdict: sent=10 received=10 lost=0 duplicated=0 reordered=0 lost_before=0 lost_port=0 lost_gateway=0 \
+             lost_after=0 sessions_before=0 sessions_after=0 tcp_resets=0 tcp_retransmits=0 gap_us_median=12 gap_us_max=15"
+        );
+    }
+
+    #[test]
+    fn every_missing_packet_is_attributed() {
+        let before = snapshot(|s| s.interfaces.client.tx = 5);
+        let after = snapshot(|s| {
+            s.interfaces.client = Losses { rx: 2, tx: 8 };
+            s.interfaces.gateway[1].tx = 4;
+            s.numbers.devices.insert("inside/0/rx_ring_full".into(), 7);
+            s.numbers
+                .devices
+                .insert("inside/0/rx_csum_partial".into(), 1_000);
+            s.numbers.drops.insert("nat_no_session".into(), 6);
+            s.numbers.leaked = 1;
+        });
+        let verdict = Verdict::judge(&before, &after, &report(3));
+        assert_eq!((verdict.lost_before, verdict.lost_port), (3, 7));
+        assert_eq!((verdict.lost_gateway, verdict.lost_after), (7, 6));
+        assert!(!verdict.is_clean());
+        let place = verdict.place().expect("places");
+        assert!(
+            place.contains("drop nat_no_session 6") && place.contains("inside/0/rx_ring_full 7"),
+            "{place}"
+        );
+        assert!(!place.contains("csum"), "{place}");
+    }
+
+    #[test]
+    fn a_loss_that_no_counter_explains_is_said() {
+        let empty = Snapshot::default();
+        let verdict = Verdict::judge(&empty, &empty, &report(2));
+        assert_eq!(
+            verdict.place().as_deref(),
+            Some("2 packets, by no counter we know")
+        );
+        assert_eq!(Verdict::judge(&empty, &empty, &report(0)).place(), None);
+    }
+
+    #[test]
+    fn quantiles_of_gaps() {
+        let verdict = Verdict {
+            gaps_ns: (1..=200).collect(),
+            ..Verdict::default()
+        };
+        assert_eq!(
+            (
+                verdict.gap_ns(0.5),
+                verdict.gap_ns(0.99),
+                verdict.gap_ns(1.0)
+            ),
+            (Some(100), Some(198), Some(200))
+        );
+        assert_eq!(Verdict::default().gap_ns(0.5), None);
+    }
+}
