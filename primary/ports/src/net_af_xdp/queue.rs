@@ -87,6 +87,17 @@ impl XdpPort {
         }
     }
 
+    /// What cannot wait for the next packet: buffers that could not be had before, and packets that
+    /// the kernel would not send because its completions stood unread.
+    #[inline]
+    fn idle(&mut self, cache: &mut Cache) {
+        self.refill(cache);
+        if self.rings.tx.used() > 0 {
+            self.reap(cache);
+            self.kick();
+        }
+    }
+
     /// Frees what the kernel has sent, up to two bursts.
     #[inline]
     fn reap(&mut self, cache: &mut Cache) {
@@ -161,6 +172,7 @@ impl Port for XdpPort {
         let first = ring.consumed();
         let taken = ring.used().min(out.len() as u32);
         if taken == 0 {
+            self.idle(cache);
             return 0;
         }
         let (mut n, mut bytes, mut bad) = (0, 0, 0);

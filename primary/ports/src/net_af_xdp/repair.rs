@@ -53,3 +53,6 @@ pub(super) fn settle(port: &mut XdpPort, cache: &mut Cache, held: &mut Vec<u32>)
     }
     rings.tx.publish(sent.wrapping_add(unsent.len() as u32));
 }
+
+#[cfg(test)]
+mod tests;

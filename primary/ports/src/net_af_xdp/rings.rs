@@ -191,19 +191,27 @@ impl Ring<2> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use baton_shared_state::Region;
-
-    fn ring<const WORDS: usize>() -> Ring<WORDS> {
-        let region = Region::private(4096);
+impl<const WORDS: usize> Ring<WORDS> {
+    /// A ring without a kernel behind it; the test plays both sides.
+    pub(super) fn fake(entries: u32) -> Ring<WORDS> {
+        let words = entries as usize * WORDS;
+        let region = baton_shared_state::Region::private(192 + words * size_of::<u64>());
         Ring {
             producer: region.u32(0),
             consumer: region.u32(64),
             flags: region.u32(128),
-            entries: region.u64s(192, 8 * WORDS),
-            mask: 7,
+            entries: region.u64s(192, words),
+            mask: entries - 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring<const WORDS: usize>() -> Ring<WORDS> {
+        Ring::fake(8)
     }
 
     #[test]
