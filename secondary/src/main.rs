@@ -1,2 +1,29 @@
-//! (skeleton)
-fn main() {}
+//! `baton-dump`: see the library.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use baton_secondary::cli::{Arguments, is_closed_pipe};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let outcome = arguments.run(&mut out);
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = out.flush();
+    match outcome {
+        Ok(note) => {
+            if !note.is_empty() {
+                eprintln!("{note}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("baton-dump: {error}");
+            ExitCode::from(error.exit().code())
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The command line of `baton-dump`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::DumpError;
+use crate::instance::Instance;
+use crate::listing::{Color, Format, Listing};
+use crate::show::{Wanted, show, stdout};
+use crate::source::Source;
+use crate::{check, diff, list, save};
+
+/// Shows what is in the memory of an instance: running, dead, or saved. Never changes anything.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "baton-dump", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// The instance's file-prefix.
+    pub prefix: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// How data is written to stdout.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+    /// Whether tables have colors (NO_COLOR is honored).
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub color: Color,
+    /// Read an image that `save` wrote, instead of a running instance.
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "hugetlbfs")]
+    pub image: Option<PathBuf>,
+    /// Read the files of an instance with memory = "hugetlbfs"; no process need be alive.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub hugetlbfs: Option<PathBuf>,
+    /// As root: become this user before anything is mapped (also: the variable BATON_DUMP_UID).
+    #[arg(long, global = true)]
+    pub uid: Option<u32>,
+}
+
+/// What to do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Verb {
+    /// All zones: schema, version, generation, state, policy, records, bytes.
+    List,
+    /// The rows of a zone; a table's keys, records and counters are joined.
+    Show {
+        /// For example nat.session.
+        zone: String,
+        /// Only rows for which this holds: 'remote_port==443 && idle<10s'.
+        #[arg(long = "where", value_name = "EXPR")]
+        filter: Option<String>,
+        /// At most so many rows.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// As this generation sees it, instead of the one in use.
+        #[arg(long, value_name = "N")]
+        generation: Option<u16>,
+    },
+    /// Whether everything fits together; exit code 8 if not.
+    Check,
+    /// What changed between two images; `live` is the running instance.
+    Diff {
+        /// A folder that `save` wrote, or `live`.
+        a: PathBuf,
+        /// A folder that `save` wrote, or `live`.
+        b: PathBuf,
+        /// Only this zone.
+        #[arg(long)]
+        zone: Option<String>,
+        /// List at most so many differences; all are counted.
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u64,
+    },
+    /// Write an image, one file a segment, into a new folder.
+    Save {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+impl Arguments {
+    /// Does what was asked; gives the sentence for stderr.
+    pub fn run(&self, out: &mut dyn Write) -> Result<String, DumpError> {
+        if let Verb::Diff { a, b, zone, limit } = &self.verb {
+            let (a, b) = (self.side(a)?, self.side(b)?);
+            let (listing, note) = diff::diff(&a, &b, zone.as_deref(), *limit)?;
+            return self.write(out, &listing, note);
+        }
+        let instance = Instance::open(&self.source(), self.uid()?)?;
+        match &self.verb {
+            Verb::List => {
+                let (listing, note) = list::list(&instance);
+                self.write(out, &listing, note.clone())?;
+                match instance.directory.check().into_iter().next() {
+                    None => Ok(note),
+                    Some(damage) => Err(damage.into()),
+                }
+            }
+            Verb::Show {
+                zone,
+                filter,
+                limit,
+                generation,
+            } => {
+                let (zone, filter) = (zone.clone(), filter.clone());
+                let wanted = Wanted {
+                    zone,
+                    filter,
+                    limit: *limit,
+                    generation: *generation,
+                };
+                show(&instance, &wanted, out, self.format, self.color.enabled())
+            }
+            Verb::Check => {
+                let (listing, failed) = check::check(&instance);
+                self.write(out, &listing, String::new())?;
+                check::verdict(&listing, failed)
+            }
+            Verb::Save { dir } => save::save(&instance, &self.prefix, dir),
+            Verb::Diff { .. } => unreachable!("done above"),
+        }
+    }
+
+    fn uid(&self) -> Result<Option<u32>, DumpError> {
+        match std::env::var("BATON_DUMP_UID") {
+            Ok(text) if self.uid.is_none() => {
+                let uid = text.parse().map_err(|_| {
+                    DumpError::Usage("BATON_DUMP_UID is not a number: give the uid, as in 65534")
+                })?;
+                Ok(Some(uid))
+            }
+            _ => Ok(self.uid),
+        }
+    }
+
+    fn source(&self) -> Source {
+        let prefix = self.prefix.clone();
+        match (&self.image, &self.hugetlbfs) {
+            (Some(dir), _) => Source::Image { dir: dir.clone() },
+            (None, Some(dir)) => Source::Files {
+                prefix,
+                dir: dir.clone(),
+            },
+            (None, None) => Source::Live { prefix },
+        }
+    }
+
+    fn side(&self, name: &PathBuf) -> Result<Instance, DumpError> {
+        let source = match name.as_os_str() == "live" {
+            true => self.source(),
+            false => Source::Image { dir: name.clone() },
+        };
+        Instance::open(&source, self.uid()?)
+    }
+
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        listing: &Listing,
+        note: String,
+    ) -> Result<String, DumpError> {
+        listing
+            .write(out, self.format, self.color.enabled())
+            .map_err(stdout)?;
+        Ok(note)
+    }
+}
+
+/// Whether an error only says that the reader of our output has seen enough.
+pub fn is_closed_pipe(error: &DumpError) -> bool {
+    matches!(error, DumpError::File { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+}

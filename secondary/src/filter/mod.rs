@@ -1,0 +1,149 @@
+//! `--where 'dst_port==443 && age<10s'`: which rows are shown.
+//!
+//! ```text
+//!   any        = all ("||" all)*
+//!   all        = one ("&&" one)*
+//!   one        = "!" one | "(" any ")" | field compare literal
+//!   compare    = == != < <= > >=
+//!   literal    = number | IPv4 address | duration | name | "text"
+//! ```
+//!
+//! A field that holds a point in time is compared by how long ago it was. `age` stands for the field whose name
+//! begins with `created`, `idle` for `last_seen`. Every mistake is told with its place in the text.
+
+mod literal;
+mod parse;
+mod token;
+
+use std::fmt;
+
+use baton_schema::{Kind, Value};
+
+use crate::rows::Column;
+use literal::Literal;
+use token::{Compare, Span};
+
+/// An expression, bound to the columns of one listing.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    root: Node,
+}
+
+/// A mistake in an expression, and where.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub struct FilterError {
+    text: String,
+    at: usize,
+    len: usize,
+    why: String,
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Any(Vec<Node>),
+    All(Vec<Node>),
+    Not(Box<Node>),
+    Compare {
+        column: usize,
+        compare: Compare,
+        literal: Literal,
+    },
+}
+
+impl Filter {
+    /// Parses `text` and finds its fields among `columns`.
+    pub fn new(text: &str, columns: &[Column]) -> Result<Filter, FilterError> {
+        parse::Parser::new(text, columns)?
+            .whole()
+            .map(|root| Filter { root })
+    }
+
+    /// Whether a row is wanted; `now_ns` is what "ago" counts from.
+    pub fn wants(&self, row: &[Value], now_ns: u64) -> bool {
+        self.root.wants(row, now_ns)
+    }
+}
+
+impl Node {
+    fn wants(&self, row: &[Value], now_ns: u64) -> bool {
+        match self {
+            Node::Any(nodes) => nodes.iter().any(|node| node.wants(row, now_ns)),
+            Node::All(nodes) => nodes.iter().all(|node| node.wants(row, now_ns)),
+            Node::Not(node) => !node.wants(row, now_ns),
+            Node::Compare {
+                column,
+                compare,
+                literal,
+            } => row
+                .get(*column)
+                .is_some_and(|value| compares(value, *compare, literal, now_ns)),
+        }
+    }
+}
+
+fn compares(value: &Value, compare: Compare, literal: &Literal, now_ns: u64) -> bool {
+    let ago = elapsed_ns(value, now_ns).map(i128::from);
+    let order = match literal {
+        Literal::Number(seconds) if ago.is_some() => {
+            ago.map(|ago| ago.cmp(&(seconds * 1_000_000_000)))
+        }
+        Literal::Number(number) => value.number().map(|found| found.cmp(number)),
+        Literal::Duration(nanos) => ago.map(|ago| ago.cmp(nanos)),
+        Literal::Ipv4(address) => match value {
+            Value::Ipv4(found) => Some(found.cmp(address)),
+            _ => None,
+        },
+        Literal::Text(text) => Some(value.to_string().as_str().cmp(text)),
+    };
+    match (order, compare) {
+        (None, _) => false,
+        (Some(order), Compare::Equal) => order.is_eq(),
+        (Some(order), Compare::Differs) => order.is_ne(),
+        (Some(order), Compare::Less) => order.is_lt(),
+        (Some(order), Compare::LessOrEqual) => order.is_le(),
+        (Some(order), Compare::Greater) => order.is_gt(),
+        (Some(order), Compare::GreaterOrEqual) => order.is_ge(),
+    }
+}
+
+/// How long ago a point in time was; `None` for what is none, and for "never".
+pub fn elapsed_ns(value: &Value, now_ns: u64) -> Option<u64> {
+    match value {
+        Value::TimeSec(0) | Value::TimeNs(0) => None,
+        Value::TimeSec(at) => Some(now_ns.saturating_sub(at.saturating_mul(1_000_000_000))),
+        Value::TimeNs(at) => Some(now_ns.saturating_sub(*at)),
+        _ => None,
+    }
+}
+
+pub(crate) fn is_time(kind: Kind) -> bool {
+    matches!(kind, Kind::TimeSec | Kind::TimeNs)
+}
+
+impl FilterError {
+    fn new(text: &str, span: Span, why: impl Into<String>) -> FilterError {
+        FilterError {
+            text: text.to_owned(),
+            at: span.at,
+            len: span.len.max(1),
+            why: why.into(),
+        }
+    }
+
+    /// Byte offset in the text, from 0.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+}
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = self.text[..self.at].chars().count();
+        writeln!(f, "--where: {} (column {})", self.why, before + 1)?;
+        writeln!(f, "  | {}", self.text)?;
+        write!(f, "  | {}{}", " ".repeat(before), "^".repeat(self.len))
+    }
+}
+
+#[cfg(test)]
+mod tests;
