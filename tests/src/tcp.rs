@@ -216,12 +216,11 @@ impl Web {
             .arg(dir.join("nginx.conf"))
             .args(["-e", "stderr"]);
         let nginx = Program::spawn("nginx", lab.dir(), &mut command)?;
-        let listening = TcpStream::connect;
+        // A look at the table of sockets: a refused connection would count as a reset.
         wait_for("nginx to listen", PATIENCE, || {
-            lab.server
-                .inside(|| listening((Ipv4Addr::LOCALHOST, 8080)))
-                .map_err(|e| e.to_string())?
-                .map_err(|e| format!("{e}; {}", nginx.tail()))
+            let sockets = lab.server.proc_net("tcp").map_err(|e| e.to_string())?;
+            let listens = sockets.contains(&format!(":{WEB_PORT:04X} 00000000:0000 0A"));
+            if listens { Ok(()) } else { Err(nginx.tail()) }
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let fetch = Fetch {
@@ -271,7 +270,7 @@ impl Fetch {
             for _ in 0..FILES {
                 command
                     .args(["-o", "/dev/null"])
-                    .arg(format!("http://{}:8080/file", Lab::SERVER));
+                    .arg(format!("http://{}:{WEB_PORT}/file", Lab::SERVER));
             }
             let output = command.output().map_err(failed("curl"))?;
             let sizes = String::from_utf8_lossy(&output.stdout);
@@ -349,6 +348,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub const FILE_BYTES: usize = 100_000;
 /// Files one `curl` fetches over one connection.
 pub const FILES: usize = 4;
+/// Where nginx listens, as its config below says.
+const WEB_PORT: u16 = 8_080;
 
 /// One process under one uid, all files below its own directory.
 const NGINX: &str = "daemon off;
