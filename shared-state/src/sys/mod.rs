@@ -2,7 +2,8 @@
 //!
 //! - [`memory`] anonymous and shared mappings, locked-memory limit, huge pages
 //! - [`futex`] sleeping on shared words, one or many
-//! - [`thread`] the calling thread: id, core, priority, robust list
+//! - [`thread`] the calling thread: id, core, priority
+//! - [`robust`] a word that the kernel marks when its thread ends
 //! - [`process`] other processes: pidfds, start times; this one: capabilities, dumpable
 //! - [`clock`] boot time and boot id
 //!
@@ -12,6 +13,7 @@ pub mod clock;
 pub mod futex;
 pub mod memory;
 pub mod process;
+pub mod robust;
 pub mod thread;
 
 pub use clock::{boot_id, clock_boottime_ns};
