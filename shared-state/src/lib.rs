@@ -37,6 +37,8 @@ pub mod mbuf;
 #[cfg(not(loom))]
 pub mod mempool;
 #[cfg(not(loom))]
+pub mod paths;
+#[cfg(not(loom))]
 pub mod place;
 #[cfg(not(loom))]
 pub mod region;
