@@ -55,8 +55,8 @@ pub(crate) fn create(spec: &PortSpec, cursors: Region) -> Result<Vec<Created>, P
         made.fds.push((queue_key(spec, queue, "tap"), fd));
         created.push(made);
     }
-    netif::bring_up(iface, spec.rxd)?;
     let kernel = netif::look(iface)?;
+    netif::bring_up(iface, kernel.index, spec.rxd)?;
     let given = spec.param("mac").and_then(parse_mac);
     let facts = Facts {
         mac: given.unwrap_or_else(|| beside(kernel.mac)),

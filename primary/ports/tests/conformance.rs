@@ -4,6 +4,8 @@ mod rig;
 mod suite;
 
 use std::cell::Cell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 use rig::Rig;
 use rig::net::{in_namespace, skip, veth};
@@ -63,4 +65,56 @@ fn af_xdp(test: &'static str, mode: &'static str) {
             rig
         });
     });
+}
+
+/// The same as an ordinary user in a user namespace of its own: this program again, as nobody.
+#[test]
+fn af_packet_and_tap_conform_for_an_ordinary_user() {
+    let test = "af_packet_and_tap_conform_for_an_ordinary_user";
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("conformance");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let mut command = if is_root() {
+        let mut command = std::process::Command::new("setpriv");
+        command.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "unshare",
+        ]);
+        command
+    } else {
+        std::process::Command::new("unshare")
+    };
+    command.args(["--user", "--map-root-user"]).arg(&program);
+    command.args(["--exact", "net_af_packet_conforms"]);
+    let tun = std::fs::metadata("/dev/net/tun").map(|tun| tun.permissions().mode());
+    let both = tun.is_ok_and(|mode| mode & 0o006 == 0o006);
+    if both {
+        command.arg("net_tap_conforms");
+    } else {
+        skip(
+            test,
+            "net_tap: /dev/net/tun is not open to all users here; net_af_packet alone",
+        );
+    }
+    let ran = if both {
+        "running 2 tests"
+    } else {
+        "running 1 test"
+    };
+    let output = match command.current_dir("/").output() {
+        Ok(output) => output,
+        Err(error) => return skip(test, &format!("setpriv or unshare is missing ({error})")),
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !said.contains(ran) || complaint.contains("skipped:") {
+        return skip(
+            test,
+            &format!("no user namespaces here: {}", complaint.trim()),
+        );
+    }
+    assert!(output.status.success(), "{said}{complaint}");
 }

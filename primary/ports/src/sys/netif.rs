@@ -3,12 +3,18 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::socket::{check, control_socket};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::socket::{check, control_socket, socket};
 use crate::error::PortError;
 
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
+const RTM_SETLINK: u16 = 19;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const IFLA_TXQLEN: u16 = 13;
 
 /// An interface as it stood when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +61,26 @@ struct EthtoolDrvinfo {
     rest: [u8; 160],
 }
 
+/// A netlink message: header, `struct ifinfomsg`, one attribute.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct SetLink {
+    len: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    sender: u32,
+    family: u8,
+    padding: u8,
+    link_type: u16,
+    index: u32,
+    link_flags: u32,
+    link_change: u32,
+    attribute_len: u16,
+    attribute: u16,
+    queue_len: u32,
+}
+
 /// Looks an interface up by name.
 pub(crate) fn look(iface: &str) -> Result<Interface, PortError> {
     let socket = control(iface)?;
@@ -86,18 +112,38 @@ pub(crate) fn is_running(iface: &str) -> bool {
         .is_ok_and(|flags| flags & both == both)
 }
 
-/// Brings an interface up and gives it a transmit queue of `queue_len` packets.
-pub(crate) fn bring_up(iface: &str, queue_len: u32) -> Result<(), PortError> {
-    let socket = control(iface)?;
-    let mut request = named(iface);
-    request.ifr_ifru.ifru_ifindex = queue_len as i32;
-    ioctl(socket.as_fd(), libc::SIOCSIFTXQLEN, &mut request)
-        .map_err(|error| PortError::system(iface, "SIOCSIFTXQLEN", error))?;
-    let mut request = named(iface);
-    let all = flags(socket.as_fd(), iface)? | libc::IFF_UP;
-    request.ifr_ifru.ifru_flags = all as libc::c_short;
-    ioctl(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request)
-        .map_err(|error| PortError::system(iface, "SIOCSIFFLAGS", error))
+/// Brings an interface up and gives it a transmit queue of `queue_len` packets. By rtnetlink, which
+/// asks for CAP_NET_ADMIN in the interface's own user namespace; the ioctl for the length does not.
+pub(crate) fn bring_up(iface: &str, index: u32, queue_len: u32) -> Result<(), PortError> {
+    let request = SetLink {
+        len: size_of::<SetLink>() as u32,
+        kind: RTM_SETLINK,
+        flags: NLM_F_REQUEST | NLM_F_ACK,
+        sequence: 1,
+        sender: 0,
+        family: 0,
+        padding: 0,
+        link_type: 0,
+        index,
+        link_flags: libc::IFF_UP as u32,
+        link_change: libc::IFF_UP as u32,
+        attribute_len: 8,
+        attribute: IFLA_TXQLEN,
+        queue_len,
+    };
+    let set = || -> io::Result<()> {
+        let netlink = socket(libc::AF_NETLINK, libc::NETLINK_ROUTE)?;
+        nix::unistd::write(&netlink, request.as_bytes())?;
+        // The kernel has answered by the time the write returns: header, then the error number.
+        let mut answer = [0; 256];
+        let n = nix::unistd::read(&netlink, &mut answer)?;
+        let error = <[u8; 4]>::try_from(&answer[16..20]).expect("four bytes");
+        match i32::from_ne_bytes(error) {
+            0 if n >= 20 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(-error)),
+        }
+    };
+    set().map_err(|error| PortError::system(iface, "RTM_SETLINK (up, txqueuelen)", error))
 }
 
 /// The Ethernet address behind a handle: a control socket (by name) or a TAP's own descriptor.

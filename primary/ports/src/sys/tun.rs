@@ -58,6 +58,11 @@ fn refused(iface: &str, op: &'static str, source: io::Error) -> PortError {
                 remedy: "run it as root, or in a user namespace of its own (unshare -rn)",
             }
         }
+        Some(libc::EACCES) => PortError::Unsupported {
+            iface: iface.to_owned(),
+            what: "opening /dev/net/tun as this user".to_owned(),
+            remedy: "the device's mode is narrower than usual: chmod 0666 /dev/net/tun (as root; CAP_NET_ADMIN still guards it), or use net_af_packet",
+        },
         Some(libc::EBUSY) => PortError::Unsupported {
             iface: iface.to_owned(),
             what: "a second owner of a TAP queue".to_owned(),

@@ -50,12 +50,20 @@ pub(crate) fn pool() -> Pool {
 }
 
 impl Rig {
-    /// Makes a port of this vdev string with rings of 512.
+    /// Makes a port of this vdev string with rings of 512 and a pool of its own.
     pub(crate) fn new(vdev: &str) -> Result<Rig, PortError> {
+        Rig::over(pool(), vdev, 1)
+    }
+
+    /// Makes another port over the pool of one that exists.
+    pub(crate) fn beside(other: &Rig, vdev: &str, id: u16) -> Rig {
+        Rig::over(other.pool, vdev, id).expect("the port can be made")
+    }
+
+    fn over(pool: Pool, vdev: &str, id: u16) -> Result<Rig, PortError> {
         let spec = PortSpec::parse_vdev(vdev)?
-            .named("inside", 1)
+            .named("inside", id)
             .with_rings(512, 512)?;
-        let pool = pool();
         let cursors = Region::private(cursors_bytes(&spec));
         let (mut vault, mut warnings) = (HashMap::new(), Vec::new());
         for created in create(&spec, &pool, cursors)? {

@@ -85,7 +85,12 @@ pub(crate) struct Wire {
 impl Wire {
     /// Opens it for frames of [`ETHERTYPE`].
     pub(crate) fn open(iface: &str) -> Wire {
-        let protocol = i32::from(ETHERTYPE.to_be());
+        Wire::of(iface, ETHERTYPE)
+    }
+
+    /// Opens it for frames of an Ethernet type, by which the kernel takes those that it sends.
+    pub(crate) fn of(iface: &str, ethertype: u16) -> Wire {
+        let protocol = i32::from(ethertype.to_be());
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: takes no pointers.
         let fd = unsafe { libc::socket(libc::AF_PACKET, kind, protocol) };
@@ -100,7 +105,7 @@ impl Wire {
         // SAFETY: all-zero bytes are a `sockaddr_ll`.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = ETHERTYPE.to_be();
+        address.sll_protocol = ethertype.to_be();
         address.sll_ifindex = index as i32;
         let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: the address is readable for the length given.
