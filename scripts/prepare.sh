@@ -53,7 +53,8 @@ build() {
         echo "missing: a Rust toolchain (https://rustup.rs)" >&2
         exit 7
     fi
-    as_builder cargo build --release --quiet -p baton-supervisor -p baton-primary -p baton-tests --bins
+    as_builder cargo build --release --quiet -p baton-supervisor -p baton-primary -p baton-tests \
+        --bin baton --bin baton-gateway --bin baton-gateway-1 --bin baton-traffic --bin baton-lab
 }
 
 # in_lab SHOW ARGS... - runs baton-lab in namespaces of its own: processes, mounts, network and, for an ordinary
