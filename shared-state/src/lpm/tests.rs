@@ -148,18 +148,17 @@ fn a_reader_never_sees_a_hole_while_routes_change() {
     writer.insert(ip(10, 0, 0, 0), 16, 1).unwrap();
     let reader = writer.reader();
     let thread = thread::spawn(move || {
-        let mut looked = 0u64;
-        while !DONE.load(Ordering::Relaxed) {
+        let mut last = false;
+        while !last {
+            last = DONE.load(Ordering::Relaxed);
             for i in 0..1024 {
                 let hop = reader.lookup(ip(10, 0, 0, 0) | i);
                 assert!(matches!(hop, Some(1..=4)), "{hop:?}");
-                looked += 1;
             }
         }
-        looked
     });
     for round in 0..400u32 {
-        let address = ip(10, 0, 0, 0) | round * 37 % 1024;
+        let address = ip(10, 0, 0, 0) | (round * 37 % 1024);
         writer.insert(address, 32, 2).unwrap();
         writer.insert(address, 27, 3).unwrap();
         writer.insert(address, 22, 4).unwrap();
@@ -174,7 +173,7 @@ fn a_reader_never_sees_a_hole_while_routes_change() {
         }
     }
     DONE.store(true, Ordering::Relaxed);
-    assert!(thread.join().unwrap() > 0);
+    thread.join().unwrap();
 }
 
 #[derive(Debug, Clone)]

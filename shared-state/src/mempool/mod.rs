@@ -18,17 +18,17 @@
 //! dead shard had between two of them.
 
 mod cache;
-
-use thiserror::Error;
+mod error;
 
 use cache::CacheSlot;
 pub use cache::{CACHE_SIZE, Cache};
+pub use error::PoolError;
 
 use crate::limits::{HEADROOM, MAX_SHARDS};
 use crate::mbuf::Line;
 use crate::place::{Holder, Place};
-use crate::region::{Region, RegionError};
-use crate::ring::{MpmcRing, RingError};
+use crate::region::Region;
+use crate::ring::MpmcRing;
 use crate::sync::Ordering;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"pool");
@@ -42,53 +42,6 @@ const PAGE: usize = 4096;
 const CACHES_AT: usize = PAGE;
 const RING_AT: usize = CACHES_AT + MAX_SHARDS * size_of::<CacheSlot>();
 const _: () = assert!(RING_AT == 139_264 && RING_AT.is_multiple_of(PAGE));
-
-/// Why there is no pool in these regions.
-#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
-pub enum PoolError {
-    /// Offsets in a chunk are 16 bits, and UMEM wants a power of two.
-    #[error("chunks of {chunk} bytes asked for, possible are 2048, 4096, 8192, 16384 and 32768")]
-    Chunk {
-        /// What was asked for, or found.
-        chunk: u32,
-    },
-    /// No room for a single buffer.
-    #[error("{data} bytes of packet data hold no chunk of {chunk} bytes")]
-    Empty {
-        /// Bytes of the data segment.
-        data: usize,
-        /// Bytes of a chunk.
-        chunk: u32,
-    },
-    /// The bytes are not a pool's.
-    #[error("pool header {wanted:#010x} expected, {found:#010x} found")]
-    Magic {
-        /// What was found.
-        found: u32,
-        /// What a pool starts with.
-        wanted: u32,
-    },
-    /// A pool of another layout.
-    #[error("pool layout v{found} found, this build reads v{wanted}")]
-    Version {
-        /// The version found.
-        found: u32,
-        /// The one version this build knows.
-        wanted: u32,
-    },
-    /// The base of the metadata is not on a cache line.
-    #[error("pool metadata starts at {address:#x}, not at a multiple of 64")]
-    Alignment {
-        /// Where it starts in this process.
-        address: usize,
-    },
-    /// A segment is too small.
-    #[error("segment too small for the pool: {0}")]
-    Region(#[from] RegionError),
-    /// The common ring is damaged.
-    #[error("the pool's common ring: {0}")]
-    Ring(#[from] RingError),
-}
 
 /// A view of the pool in this process; copies name the same buffers.
 #[derive(Clone, Copy)]

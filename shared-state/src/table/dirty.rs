@@ -102,7 +102,7 @@ impl Dirty {
     /// When the range leaves the ids, or begins inside a word.
     pub fn drain_range(&self, range: Range<u32>, mut visit: impl FnMut(u32)) -> u64 {
         assert!(range.end <= self.ids, "ids {range:?} of {}", self.ids);
-        assert!(range.start as usize % BITS == 0, "ids {range:?}");
+        assert!(range.start.is_multiple_of(64), "ids {range:?}");
         let first = range.start as usize / BITS;
         let last = (range.end as usize).div_ceil(BITS);
         let mut drained = 0;

@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{RawRecords, TableError};
 use crate::region::Region;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// In `flags`: the row has no counts in an older generation, or they are folded already.
 pub const FRESH: u32 = 1;
@@ -165,7 +165,8 @@ impl HotWords for Hot64 {
 #[derive(Debug)]
 pub struct Hot<H> {
     region: Region,
-    count: u32,
+    words: &'static [AtomicU32],
+    wide: &'static [AtomicU64],
     of: PhantomData<fn() -> H>,
 }
 
@@ -186,13 +187,17 @@ impl<H: HotWords> Hot<H> {
     /// A view of `count` rows; zeroed memory is rows that counted nothing.
     pub fn new(region: Region, count: u32) -> Result<Hot<H>, TableError> {
         let region = region.slice(0, Self::bytes_for(count))?;
-        let of = PhantomData;
-        Ok(Hot { region, count, of })
+        Ok(Hot {
+            region,
+            words: region.u32s(0, region.len() / size_of::<u32>()),
+            wide: region.u64s(0, region.len() / size_of::<u64>()),
+            of: PhantomData,
+        })
     }
 
     /// Rows in the array.
     pub fn count_rows(&self) -> u32 {
-        self.count
+        (self.region.len() / size_of::<H>()) as u32
     }
 
     /// Counts packets of a row at second `now`.
@@ -204,7 +209,7 @@ impl<H: HotWords> Hot<H> {
         let at = self.at(id);
         self.add(at + H::PACKETS, packets);
         self.add(at + H::BYTES, bytes);
-        let seen = self.region.u32(at + H::LAST_SEEN);
+        let seen = self.word(at + H::LAST_SEEN);
         if seen.load(Relaxed) != now {
             seen.store(now, Relaxed);
         }
@@ -219,8 +224,8 @@ impl<H: HotWords> Hot<H> {
         let at = self.at(id);
         self.set(at + H::PACKETS, 0);
         self.set(at + H::BYTES, 0);
-        self.region.u32(at + H::LAST_SEEN).store(now, Relaxed);
-        self.region.u32(at + H::FLAGS).store(FRESH, Relaxed);
+        self.word(at + H::LAST_SEEN).store(now, Relaxed);
+        self.word(at + H::FLAGS).store(FRESH, Relaxed);
     }
 
     /// Second of the last packet of a row.
@@ -229,7 +234,7 @@ impl<H: HotWords> Hot<H> {
     /// When there is no such row.
     #[inline]
     pub fn last_seen(&self, id: u32) -> u32 {
-        self.region.u32(self.at(id) + H::LAST_SEEN).load(Relaxed)
+        self.word(self.at(id) + H::LAST_SEEN).load(Relaxed)
     }
 
     /// A copy of a row's words.
@@ -250,7 +255,7 @@ impl<H: HotWords> Hot<H> {
 
     /// The rows as bytes.
     pub fn raw(&self) -> RawRecords {
-        RawRecords::new(self.region, size_of::<H>(), self.count)
+        RawRecords::new(self.region, size_of::<H>(), self.count_rows())
             .expect("the region was measured when the view was made")
     }
 
@@ -293,25 +298,24 @@ impl<H: HotWords> Hot<H> {
         let at = self.at(id);
         self.set(at + H::PACKETS, 0);
         self.set(at + H::BYTES, 0);
-        self.region.u32(at + H::FLAGS).store(0, Relaxed);
+        self.word(at + H::FLAGS).store(0, Relaxed);
     }
 
     /// Brings a row into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        if id < self.count {
-            super::prefetch_at(&self.region, self.at(id));
-        }
+        let at = id as usize * size_of::<H>();
+        super::prefetch(self.region.as_ptr().wrapping_add(at));
     }
 
     /// The flags of a row.
     #[inline]
     pub fn flags(&self, id: u32) -> u32 {
-        self.region.u32(self.at(id) + H::FLAGS).load(Relaxed)
+        self.word(self.at(id) + H::FLAGS).load(Relaxed)
     }
 
     fn mark_fresh(&self, id: u32) {
-        let flags = self.region.u32(self.at(id) + H::FLAGS);
+        let flags = self.word(self.at(id) + H::FLAGS);
         flags.store(flags.load(Relaxed) | FRESH, Relaxed);
     }
 
@@ -319,11 +323,11 @@ impl<H: HotWords> Hot<H> {
     fn add(&self, at: usize, n: u64) {
         match H::WIDTH {
             Width::W32 => {
-                let word = self.region.u32(at);
+                let word = self.word(at);
                 word.store(word.load(Relaxed).wrapping_add(n as u32), Relaxed);
             }
             Width::W64 => {
-                let word = self.region.u64(at);
+                let word = self.wide(at);
                 word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
             }
         }
@@ -332,14 +336,25 @@ impl<H: HotWords> Hot<H> {
     #[inline]
     fn set(&self, at: usize, n: u64) {
         match H::WIDTH {
-            Width::W32 => self.region.u32(at).store(n as u32, Relaxed),
-            Width::W64 => self.region.u64(at).store(n, Relaxed),
+            Width::W32 => self.word(at).store(n as u32, Relaxed),
+            Width::W64 => self.wide(at).store(n, Relaxed),
         }
     }
 
     #[inline]
+    fn word(&self, at: usize) -> &'static AtomicU32 {
+        &self.words[at / size_of::<u32>()]
+    }
+
+    #[inline]
+    fn wide(&self, at: usize) -> &'static AtomicU64 {
+        &self.wide[at / size_of::<u64>()]
+    }
+
+    #[inline]
     fn at(&self, id: u32) -> usize {
-        assert!(id < self.count, "row {id} of {}", self.count);
+        let rows = self.count_rows();
+        assert!(id < rows, "row {id} of {rows}");
         id as usize * size_of::<H>()
     }
 }

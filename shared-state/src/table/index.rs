@@ -6,10 +6,10 @@
 //! per shard: live u64, zero to 64; lines x 64 bytes:
 //!            passed 8 x u8 | 7 x ( tag 32 (high half) | id + 1 (low half), 0 = empty )
 //! ```
-//! The home line of a hash follows from its high half, the tag is its low half. From the home
+//! The home line of a hash follows from its high half, the tag is its low half (made odd). From the home
 //! line a path leads over a few lines at a distance that the tag gives, then over all the rest.
 //! A line's `passed` counts the entries that found it full and lie further on in their path, one
-//! counter for each value of the tag's lowest three bits: a search ends at the first line that
+//! counter for each value of three bits of the tag: a search ends at the first line that
 //! nobody of its kind passed. So there are no tombstones, a removal leaves no trace, and no entry
 //! ever moves. A counter that reaches 255 stays there until the index is rebuilt.
 //!
@@ -162,13 +162,15 @@ impl IndexShard {
     pub fn find(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
         for at in self.path(hash) {
             let line = &self.lines[at];
-            for entry in &line[1..] {
-                let entry = entry.load(Ordering::Acquire);
-                if let Some(id) = id_if(entry, hash)
-                    && same(id)
-                {
+            let mut candidates = candidates(line, tag(hash));
+            while candidates != 0 {
+                let entry = &line[candidates.trailing_zeros() as usize];
+                // It may be gone since: 0 is no entry.
+                let id = (entry.load(Ordering::Relaxed) as u32).wrapping_sub(1);
+                if id != NO_ID && same(id) {
                     return Some(id);
                 }
+                candidates &= candidates - 1;
             }
             if !passed(line, hash) {
                 return None;
@@ -348,30 +350,41 @@ impl IndexShard {
 /// A number below `n`, as even as `bits` is.
 #[inline]
 fn scale(bits: u32, n: usize) -> usize {
-    (u64::from(bits) * n as u64 >> 32) as usize
+    ((u64::from(bits) * n as u64) >> 32) as usize
+}
+
+/// The low half of the hash, made odd, so that an empty entry has no tag.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    hash as u32 | 1
 }
 
 #[inline]
 fn entry_of(hash: u64, id: u32) -> u64 {
-    hash << 32 | u64::from(id + 1)
+    u64::from(tag(hash)) << 32 | u64::from(id + 1)
 }
 
+/// A bit for each entry of a line that has this tag, without a branch that depends on the data.
 #[inline]
-fn id_if(entry: u64, hash: u64) -> Option<u32> {
-    let id = entry as u32;
-    (entry >> 32 == hash & u64::from(u32::MAX) && id != 0).then(|| id - 1)
+fn candidates(line: &Line, tag: u32) -> u32 {
+    let mut mask = 0;
+    for (i, entry) in line.iter().enumerate().skip(1) {
+        let same = (entry.load(Ordering::Acquire) >> 32) as u32 == tag;
+        mask |= u32::from(same) << i;
+    }
+    mask
 }
 
 /// Which of a line's counters a hash belongs to.
 #[inline]
 fn kind(hash: u64) -> usize {
-    hash as usize % KINDS
+    (hash >> 1) as usize % KINDS
 }
 
 /// Whether an entry of this kind lies further on in its path.
 #[inline]
 fn passed(line: &Line, hash: u64) -> bool {
-    line[0].load(Ordering::Acquire) >> (8 * kind(hash)) & 0xff != 0
+    (line[0].load(Ordering::Acquire) >> (8 * kind(hash))) & 0xff != 0
 }
 
 /// The entry of a line that holds `wanted`.

@@ -1,6 +1,7 @@
 //! Keys by id, and whether a row is live.
 //!
-//! Layout: slot `id` at `id * stride`: state u32, zero u32, key; stride = 8 + size rounded up to 8.
+//! Layout: slot `id` at `id * stride`: state u32, zero u32, key, zero; stride = 8 + size rounded up
+//! to 8.
 //! The state counts up: 0 never used, odd free (or being written), even and not 0 live. A row
 //! that is freed and used again has another state, so (id, state) names one life of a row.
 //!
@@ -13,17 +14,16 @@ use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{TableError, prefetch_at};
+use super::words::{self, WORD};
+use super::{TableError, prefetch};
 use crate::region::Region;
-use crate::sync::{Ordering, fence};
-
-const KEY_AT: usize = 8;
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Keys of one type, by id.
 #[derive(Debug)]
 pub struct Keys<K> {
-    region: Region,
-    count: u32,
+    /// The first word of a slot is its state (high half zero), the others its key.
+    words: &'static [AtomicU64],
     of: PhantomData<fn() -> K>,
 }
 
@@ -37,7 +37,8 @@ impl<K> Copy for Keys<K> {}
 
 impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// Distance of two slots.
-    pub const STRIDE: usize = KEY_AT + size_of::<K>().next_multiple_of(8);
+    pub const STRIDE: usize = WORD * Self::WORDS;
+    const WORDS: usize = 1 + size_of::<K>().div_ceil(WORD);
 
     /// Bytes that `count` slots take.
     pub const fn bytes_for(count: u32) -> usize {
@@ -47,14 +48,15 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// A view of `count` slots. Zeroed memory is an array of free slots, so making and opening
     /// are one.
     pub fn new(region: Region, count: u32) -> Result<Keys<K>, TableError> {
-        let region = region.slice(0, Self::bytes_for(count))?;
+        region.slice(0, Self::bytes_for(count))?;
+        let words = region.u64s(0, Self::WORDS * count as usize);
         let of = PhantomData;
-        Ok(Keys { region, count, of })
+        Ok(Keys { words, of })
     }
 
     /// Slots in the array.
     pub fn count(&self) -> u32 {
-        self.count
+        (self.words.len() / Self::WORDS) as u32
     }
 
     /// Makes a row live: its record and hot words must be stored already. Returns the new state.
@@ -63,16 +65,15 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot; in debug builds, when the row is live.
     #[inline]
     pub fn publish(&self, id: u32, key: &K) -> u32 {
-        let at = self.at(id);
-        let state = self.region.u32(at);
-        let old = state.load(Ordering::Relaxed);
+        let slot = self.slot(id);
+        let old = slot[0].load(Ordering::Relaxed) as u32;
         debug_assert!(!is_live(old), "row {id} is live");
-        self.region.write(at + KEY_AT, key);
+        words::store(&slot[1..], key);
         let new = match (old | 1).wrapping_add(1) {
             0 => 2,
             even => even,
         };
-        state.store(new, Ordering::Release);
+        slot[0].store(new.into(), Ordering::Release);
         new
     }
 
@@ -82,10 +83,10 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot.
     #[inline]
     pub fn unpublish(&self, id: u32) {
-        let state = self.region.u32(self.at(id));
-        let old = state.load(Ordering::Relaxed);
+        let state = &self.slot(id)[0];
+        let old = state.load(Ordering::Relaxed) as u32;
         if is_live(old) {
-            state.store(old + 1, Ordering::Release);
+            state.store(u64::from(old) + 1, Ordering::Release);
             // The key may be overwritten only after readers can see that it is not live.
             fence(Ordering::Release);
         }
@@ -97,24 +98,27 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot.
     #[inline]
     pub fn read(&self, id: u32) -> Option<K> {
-        let at = self.at(id);
-        let state = self.region.u32(at);
-        let before = state.load(Ordering::Acquire);
-        if !is_live(before) {
+        let slot = self.slot(id);
+        let before = slot[0].load(Ordering::Acquire);
+        if !is_live(before as u32) {
             return None;
         }
-        let key = self.region.read(at + KEY_AT);
+        let key = words::load(&slot[1..]);
         fence(Ordering::Acquire);
-        (state.load(Ordering::Relaxed) == before).then_some(key)
+        (slot[0].load(Ordering::Relaxed) == before).then_some(key)
     }
 
     /// Whether a row is live and has this key: what a lookup asks of a candidate.
     #[inline]
     pub fn is(&self, id: u32, key: &K) -> bool {
-        id < self.count
-            && self
-                .read(id)
-                .is_some_and(|found| found.as_bytes() == key.as_bytes())
+        if id >= self.count() {
+            return false;
+        }
+        let slot = self.slot(id);
+        let before = slot[0].load(Ordering::Acquire);
+        let same = words::same(&slot[1..], key);
+        fence(Ordering::Acquire);
+        same && is_live(before as u32) && slot[0].load(Ordering::Relaxed) == before
     }
 
     /// The state of a slot; see the module for its meaning.
@@ -123,7 +127,7 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot.
     #[inline]
     pub fn state(&self, id: u32) -> u32 {
-        self.region.u32(self.at(id)).load(Ordering::Acquire)
+        self.slot(id)[0].load(Ordering::Acquire) as u32
     }
 
     /// Whether a row is live.
@@ -138,15 +142,12 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// Brings a slot into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        if id < self.count {
-            prefetch_at(&self.region, self.at(id));
-        }
+        prefetch(self.words.as_ptr().wrapping_add(id as usize * Self::WORDS));
     }
 
     #[inline]
-    fn at(&self, id: u32) -> usize {
-        assert!(id < self.count, "row {id} of {}", self.count);
-        id as usize * Self::STRIDE
+    fn slot(&self, id: u32) -> &'static [AtomicU64] {
+        words::row(self.words, id, Self::WORDS)
     }
 }
 

@@ -22,6 +22,7 @@ mod ids;
 mod index;
 mod keys;
 mod records;
+mod words;
 
 pub use dirty::Dirty;
 pub use hash::{hash_bytes, mix};
@@ -77,12 +78,6 @@ fn check_number(what: &'static str, found: u64, least: u64, most: u64) -> Result
         least,
         most,
     })
-}
-
-/// Asks for the cache line at `offset`; no more than a hint, wherever it points.
-#[inline(always)]
-fn prefetch_at(region: &crate::region::Region, offset: usize) {
-    prefetch(region.as_ptr().wrapping_add(offset));
 }
 
 /// Asks for the cache line that `address` lies in.

@@ -13,8 +13,10 @@ use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{TableError, check_number};
+use super::words::{self, WORD};
+use super::{TableError, check_number, prefetch};
 use crate::region::Region;
+use crate::sync::AtomicU64;
 
 /// Records of one size, whatever they mean: what a migration reads and writes.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,7 @@ pub struct RawRecords {
 impl RawRecords {
     /// Distance of two records of `size` bytes.
     pub const fn stride_for(size: usize) -> usize {
-        size.next_multiple_of(8)
+        size.next_multiple_of(WORD)
     }
 
     /// Bytes that `count` records of `size` bytes take.
@@ -91,7 +93,7 @@ impl RawRecords {
 
     #[inline]
     fn at(&self, id: u32) -> usize {
-        assert!(id < self.count, "record {id} of {}", self.count);
+        assert!(id < self.count, "row {id} of {}", self.count);
         id as usize * self.stride
     }
 }
@@ -99,6 +101,7 @@ impl RawRecords {
 /// Records of one type.
 #[derive(Debug)]
 pub struct Records<V> {
+    words: &'static [AtomicU64],
     raw: RawRecords,
     of: PhantomData<fn() -> V>,
 }
@@ -114,6 +117,7 @@ impl<V> Copy for Records<V> {}
 impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     /// Distance of two records.
     pub const STRIDE: usize = RawRecords::stride_for(size_of::<V>());
+    const WORDS: usize = Self::STRIDE / WORD;
 
     /// Bytes that `count` records take.
     pub const fn bytes_for(count: u32) -> usize {
@@ -123,8 +127,9 @@ impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     /// A view of `count` records; any bytes are records, so making and opening are one.
     pub fn new(region: Region, count: u32) -> Result<Records<V>, TableError> {
         let raw = RawRecords::new(region, size_of::<V>(), count)?;
+        let words = region.u64s(0, Self::WORDS * count as usize);
         let of = PhantomData;
-        Ok(Records { raw, of })
+        Ok(Records { words, raw, of })
     }
 
     /// A copy of a record.
@@ -133,7 +138,7 @@ impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     /// When there is no such record.
     #[inline]
     pub fn read(&self, id: u32) -> V {
-        self.raw.region.read(self.at(id))
+        words::load(words::row(self.words, id, Self::WORDS))
     }
 
     /// Stores a record.
@@ -142,15 +147,13 @@ impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     /// When there is no such record.
     #[inline]
     pub fn write(&self, id: u32, value: &V) {
-        self.raw.region.write(self.at(id), value);
+        words::store(words::row(self.words, id, Self::WORDS), value);
     }
 
     /// Brings a record into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        if id < self.raw.count {
-            crate::table::prefetch_at(&self.raw.region, self.at(id));
-        }
+        prefetch(self.words.as_ptr().wrapping_add(id as usize * Self::WORDS));
     }
 
     /// Records in the array.
@@ -161,11 +164,5 @@ impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     /// The same records as bytes.
     pub fn raw(&self) -> RawRecords {
         self.raw
-    }
-
-    #[inline]
-    fn at(&self, id: u32) -> usize {
-        assert!(id < self.raw.count, "record {id} of {}", self.raw.count);
-        id as usize * Self::STRIDE
     }
 }

@@ -67,7 +67,7 @@ fn records_are_rounded_up_to_words_and_keep_to_themselves() {
 }
 
 #[test]
-#[should_panic(expected = "record 10 of 10")]
+#[should_panic(expected = "row 10 of 10")]
 fn a_record_past_the_end_is_a_bug() {
     let region = Region::private(RawRecords::bytes_for(8, 10));
     Records::<u64>::new(region, 10).unwrap().read(10);

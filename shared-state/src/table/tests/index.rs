@@ -184,8 +184,9 @@ fn readers_beside_the_writer_find_what_lives_and_only_whole_keys() {
     let readers: Vec<_> = (0..2)
         .map(|_| {
             thread::spawn(move || {
-                let mut found = 0u64;
-                while !DONE.load(Ordering::Relaxed) {
+                let (mut found, mut last) = (0u64, false);
+                while !last {
+                    last = DONE.load(Ordering::Relaxed);
                     for key in 0..u64::from(ROWS) {
                         let wanted = [key, !key, key ^ 5];
                         let id = index.find(hash(key), |id| keys.is(id, &wanted));

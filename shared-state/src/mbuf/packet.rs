@@ -1,0 +1,226 @@
+//! The owning handle of one packet: what a datapath works with.
+//!
+//! It stands on the invariants I1 and I2 of [`crate::mbuf`].
+
+use super::{Line, PartialCsum};
+use crate::mempool::Pool;
+
+/// An owned packet: who has it may read and change its bytes, and dropping it frees it.
+///
+/// It keeps offset and length at hand and writes every change of them to the line as well, so
+/// that [`Packet::into_raw`] costs nothing.
+pub struct Packet {
+    pool: Pool,
+    m: u32,
+    off: u16,
+    len: u16,
+}
+
+const _: () = assert!(size_of::<Packet>() == 16);
+
+impl Packet {
+    /// Takes over a mbuf whose index came out of a ring, cache or pool.
+    ///
+    /// The caller gives up the index: from here the packet is its one holder (I1). An offset and
+    /// length that leave the chunk (I2) make an empty packet.
+    ///
+    /// # Panics
+    /// When the pool has no such mbuf.
+    #[inline]
+    pub fn from_raw(m: u32, pool: Pool) -> Packet {
+        let line = pool.line(m);
+        let (mut off, mut len) = (line.data_off(), line.data_len());
+        if u32::from(off) + u32::from(len) > pool.chunk() {
+            (off, len) = (0, 0);
+        }
+        Packet { pool, m, off, len }
+    }
+
+    /// Makes an empty packet of a mbuf just allocated: headroom in front, no flags.
+    #[inline]
+    pub fn fresh(m: u32, pool: Pool) -> Packet {
+        pool.line(m).receive(0, 0, 0);
+        pool.set_packet(m, pool.headroom(), 0);
+        Packet::from_raw(m, pool)
+    }
+
+    /// Gives the mbuf out of hand without freeing it; offset and length are in its line.
+    #[inline]
+    pub fn into_raw(self) -> u32 {
+        let m = self.m;
+        core::mem::forget(self);
+        m
+    }
+
+    /// The mbuf's index.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.m
+    }
+
+    /// The pool it belongs to.
+    #[inline]
+    pub fn pool(&self) -> Pool {
+        self.pool
+    }
+
+    /// The metadata.
+    #[inline]
+    pub fn line(&self) -> &'static Line {
+        self.pool.line(self.m)
+    }
+
+    /// The packet's bytes.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        // SAFETY: `off + len <= chunk` (I2, kept by every method here), so the bytes lie in the
+        // chunk of `m`, mapped for the process's life; nobody else writes them (I1).
+        unsafe { core::slice::from_raw_parts(self.start(), self.len()) }
+    }
+
+    /// The packet's bytes, to be changed.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `data`; nobody else reads them either (I1), and `&mut self` is unique.
+        unsafe { core::slice::from_raw_parts_mut(self.start(), self.len()) }
+    }
+
+    #[inline]
+    fn start(&self) -> *mut u8 {
+        // SAFETY: `off <= chunk` (I2), so the pointer stays in, or one past, the chunk.
+        unsafe { self.pool.chunk_ptr(self.m).add(usize::from(self.off)) }
+    }
+
+    /// Its length.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "an empty packet is none")]
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Bytes free in front of it.
+    #[inline]
+    pub fn headroom(&self) -> usize {
+        usize::from(self.off)
+    }
+
+    /// Bytes free behind it.
+    #[inline]
+    pub fn tailroom(&self) -> usize {
+        self.pool.chunk() as usize - self.headroom() - self.len()
+    }
+
+    /// Sets the length, if the chunk has room for it.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) -> bool {
+        let fits = len <= self.len() + self.tailroom();
+        if fits {
+            self.set(self.off, len as u16);
+        }
+        fits
+    }
+
+    /// Cuts `n` bytes off its end, if it has them.
+    #[inline]
+    pub fn trim(&mut self, n: usize) -> bool {
+        let fits = n <= self.len();
+        if fits {
+            self.set(self.off, self.len - n as u16);
+        }
+        fits
+    }
+
+    /// Cuts `n` bytes off its front, if it has them.
+    #[inline]
+    pub fn adj(&mut self, n: usize) -> bool {
+        let fits = n <= self.len();
+        if fits {
+            self.set(self.off + n as u16, self.len - n as u16);
+        }
+        fits
+    }
+
+    /// Puts `n` bytes in front of it, if there is headroom; what they hold is left over from
+    /// earlier.
+    #[inline]
+    pub fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
+        if n > self.headroom() {
+            return None;
+        }
+        self.set(self.off - n as u16, self.len + n as u16);
+        Some(&mut self.data_mut()[..n])
+    }
+
+    /// Puts `n` bytes behind it, if there is tailroom; what they hold is left over from earlier.
+    #[inline]
+    pub fn append(&mut self, n: usize) -> Option<&mut [u8]> {
+        if n > self.tailroom() {
+            return None;
+        }
+        let old = self.len();
+        self.set(self.off, self.len + n as u16);
+        Some(&mut self.data_mut()[old..])
+    }
+
+    #[inline]
+    fn set(&mut self, off: u16, len: u16) {
+        (self.off, self.len) = (off, len);
+        self.line().set_data(off, len);
+    }
+
+    /// The port it arrived on.
+    #[inline]
+    pub fn port(&self) -> u16 {
+        self.line().port()
+    }
+
+    /// Its flags.
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.line().flags()
+    }
+
+    /// Replaces its flags.
+    #[inline]
+    pub fn set_flags(&mut self, flags: u32) {
+        self.line().set_flags(flags);
+    }
+
+    /// What is unfinished about its TCP/UDP checksum, if a port said so.
+    #[inline]
+    pub fn csum_partial(&self) -> Option<PartialCsum> {
+        self.line().csum_partial()
+    }
+
+    /// Says that the checksum is unfinished, or finished.
+    #[inline]
+    pub fn set_csum_partial(&mut self, csum: Option<PartialCsum>) {
+        self.line().set_csum_partial(csum);
+    }
+
+    /// The flow hash kept in its line.
+    #[inline]
+    pub fn hash(&self) -> u32 {
+        self.line().hash()
+    }
+
+    /// Keeps a flow hash in its line.
+    #[inline]
+    pub fn set_hash(&mut self, hash: u32) {
+        self.line().set_hash(hash);
+    }
+}
+
+impl Drop for Packet {
+    /// Back to the common ring: slower than a cache, but nothing that forgets a packet leaks it.
+    #[cold]
+    fn drop(&mut self) {
+        self.pool.free_one(self.m);
+    }
+}
+
+impl core::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Packet(mbuf {}, {} bytes)", self.m, self.len)
+    }
+}
