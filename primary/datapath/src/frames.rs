@@ -138,7 +138,7 @@ pub(crate) fn assert_checksums(frame: &[u8]) {
     let (src, dst) = (header.source(), header.destination());
     match &sliced.transport {
         Some(TransportSlice::Tcp(tcp)) => assert_eq!(
-            tcp.calc_checksum_ipv4(src.into(), dst.into()).unwrap(),
+            tcp.calc_checksum_ipv4(src, dst).unwrap(),
             tcp.checksum(),
             "TCP"
         ),

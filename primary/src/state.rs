@@ -1,0 +1,374 @@
+//! What: everything of the gateway that outlives a process, and the few operations that keep its
+//! tables in step.
+//!
+//! ```text
+//! nat.session   (inside end, remote end, protocol) -> outside end, TCP state   migrated
+//!   .outside    hash of (outside end, remote end, protocol) -> session id
+//! nat.binding   (inside end, protocol) -> outside end, number of sessions      adopted
+//!   .outside    hash of (outside end, protocol) -> binding id
+//! nat.source    inside address -> number of sessions                           adopted
+//! neighbour     (port, address) -> Ethernet address                            adopted
+//! ```
+//!
+//! Invariants: I1 the mapping does not depend on the remote end (RFC 4787, REQ-1): all sessions of
+//! an inside end have its binding's outside end. I2 a binding lives as long as one of its sessions.
+//! Order: binding, session, second index, then the numbers of sessions; the other way round at the
+//! end. Failure: a death in between leaves a number too high or a binding without sessions; both
+//! only hold room, and [`State::unbind_idle`] gives the latter back.
+
+use crate::drops::Drop;
+use crate::port_pool::PortPool;
+use crate::session::{Known, NO_BINDING, NewSession, SessionKey, SessionLayout};
+use baton::neighbours::Neighbours;
+use baton::table::{Leads, SecondIndex, Table};
+use baton_datapath::bucket;
+use baton_datapath::rewrite::End;
+use baton_schema::{Record, Zones};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// An inside end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "nat.binding.key", version = 1)]
+#[repr(C)]
+pub struct BindingKey {
+    /// The translated host.
+    #[field(kind = "ipv4")]
+    pub inside_addr: [u8; 4],
+    /// Its port, or the identifier of its echo.
+    #[field(kind = "port")]
+    pub inside_port: [u8; 2],
+    /// IP protocol number.
+    #[field(kind = "protocol")]
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: u8,
+}
+
+impl BindingKey {
+    /// The inside end.
+    #[must_use]
+    pub fn inside(&self) -> End {
+        End {
+            address: self.inside_addr.into(),
+            port: u16::from_be_bytes(self.inside_port),
+        }
+    }
+}
+
+/// What an inside end looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "nat.binding", version = 1)]
+#[repr(C)]
+pub struct Binding {
+    /// The pool address.
+    #[field(kind = "ipv4")]
+    pub outside_addr: [u8; 4],
+    /// The port, or the identifier of the echo.
+    #[field(kind = "port")]
+    pub outside_port: [u8; 2],
+    /// Zero.
+    pub _pad: [u8; 2],
+    /// Sessions that use it.
+    pub sessions: u32,
+}
+
+impl Binding {
+    /// The outside end.
+    #[must_use]
+    pub fn outside(&self) -> End {
+        End {
+            address: self.outside_addr.into(),
+            port: u16::from_be_bytes(self.outside_port),
+        }
+    }
+}
+
+/// An inside address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "nat.source.key", version = 1)]
+#[repr(C)]
+pub struct SourceKey {
+    /// The translated host.
+    #[field(kind = "ipv4")]
+    pub inside_addr: [u8; 4],
+}
+
+/// What an inside address holds on one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "nat.source", version = 1)]
+#[repr(C)]
+pub struct Source {
+    /// Sessions.
+    pub sessions: u32,
+}
+
+const _: () = assert!(size_of::<BindingKey>() == 8 && size_of::<Binding>() == 12);
+
+/// The second way into the sessions: from outside.
+#[derive(Debug)]
+pub enum SessionFromOutside {}
+
+impl Leads for SessionFromOutside {
+    const TABLE: &'static str = "nat.session";
+    const NAME: &'static str = "nat.session.outside";
+}
+
+/// The second way into the bindings: from outside.
+#[derive(Debug)]
+pub enum BindingFromOutside {}
+
+impl Leads for BindingFromOutside {
+    const TABLE: &'static str = "nat.binding";
+    const NAME: &'static str = "nat.binding.outside";
+}
+
+/// One shard's part of what outlives a process.
+#[derive(Debug, Zones)]
+pub struct State<S: SessionLayout> {
+    /// Sessions by their inside end.
+    #[zone(migrate)]
+    pub sessions: Table<SessionKey, S, S::Hot>,
+    /// Sessions by their outside end.
+    #[zone(adopt)]
+    pub from_outside: SecondIndex<SessionFromOutside>,
+    /// Bindings by their inside end.
+    #[zone(adopt)]
+    pub bindings: Table<BindingKey, Binding>,
+    /// Bindings by their outside end.
+    #[zone(adopt)]
+    pub bound: SecondIndex<BindingFromOutside>,
+    /// How much each inside address holds.
+    #[zone(adopt)]
+    pub sources: Table<SourceKey, Source>,
+    /// Ethernet addresses.
+    #[zone(adopt)]
+    pub neighbours: Neighbours,
+}
+
+/// A session to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Its key.
+    pub key: SessionKey,
+    /// Its record; `outside` and `binding` are filled in unless it is a static forward's.
+    pub new: NewSession,
+    /// Sessions one address may hold on this shard.
+    pub limit: u32,
+}
+
+impl<S: SessionLayout> State<S> {
+    /// The session of a packet from outside.
+    #[must_use]
+    pub fn find_from_outside(&self, protocol: u8, outside: End, remote: End) -> Option<u32> {
+        let asked = SessionKey::new(protocol, outside, remote);
+        let hash = self.from_outside.hash(asked.as_bytes());
+        self.from_outside
+            .find(hash, |id| self.is_from_outside(id, &asked))
+    }
+
+    /// Whether session `id` is what `asked` (with the outside end in place of the inside) names.
+    #[inline]
+    #[must_use]
+    pub fn is_from_outside(&self, id: u32, asked: &SessionKey) -> bool {
+        self.sessions.get(id).is_some_and(|(key, session)| {
+            let outside = session.known().outside;
+            key.protocol == asked.protocol
+                && key.remote_addr == asked.remote_addr
+                && key.remote_port == asked.remote_port
+                && outside == asked.inside()
+        })
+    }
+
+    /// The binding that has an outside end.
+    #[must_use]
+    pub fn find_bound(&self, protocol: u8, outside: End) -> Option<(u32, BindingKey)> {
+        let hash = self.bound.hash(bound_bytes(protocol, outside).as_bytes());
+        let id = self.bound.find(hash, |id| {
+            self.bindings.get(id).is_some_and(|(key, binding)| {
+                key.protocol == protocol && binding.outside() == outside
+            })
+        })?;
+        Some((id, self.bindings.get(id)?.0))
+    }
+
+    /// Makes a session, with a binding if its inside end has none; gives id and record.
+    ///
+    /// # Errors
+    /// The reason for which the packet is to be dropped. Nothing is left behind.
+    pub fn open(
+        &mut self,
+        opening: &Opening,
+        pool: &mut PortPool,
+        reserved: impl Fn(u8, End) -> bool,
+    ) -> Result<(u32, S), Drop> {
+        let inside = opening.key.inside();
+        let source = SourceKey {
+            inside_addr: opening.key.inside_addr,
+        };
+        let held = self.sources.find(&source);
+        if held.is_some_and(|(_, source)| source.sessions >= opening.limit) {
+            return Err(Drop::SourceLimit);
+        }
+        let mut new = opening.new;
+        if new.binding != NO_BINDING {
+            let (id, binding) =
+                self.bind(opening.key.protocol, inside, new.created, pool, reserved)?;
+            new.binding = id;
+            new.outside = binding.outside();
+        }
+        let session = S::of(&new);
+        let Some(id) = self.insert(opening.key, session, new.outside) else {
+            self.unbind_idle(new.binding, pool);
+            return Err(Drop::SessionsFull);
+        };
+        self.add_to_binding(new.binding, 1);
+        match held {
+            Some((id, mut source)) => {
+                source.sessions += 1;
+                self.sources.rewrite(id, &source);
+            }
+            // A full table of sources costs only the limit, not the session.
+            None => drop(self.sources.insert(source, Source { sessions: 1 })),
+        }
+        Ok((id, session))
+    }
+
+    /// Ends a session, and its binding with the last one.
+    pub fn close(&mut self, id: u32, pool: &mut PortPool) {
+        let Some((key, session)) = self.sessions.get(id) else {
+            return;
+        };
+        let Known {
+            outside, binding, ..
+        } = session.known();
+        let asked = SessionKey::new(key.protocol, outside, key.remote());
+        let hash = self.from_outside.hash(asked.as_bytes());
+        self.from_outside.remove(hash, id);
+        self.sessions.remove(id);
+        self.add_to_binding(binding, -1);
+        self.unbind_idle(binding, pool);
+        let source = SourceKey {
+            inside_addr: key.inside_addr,
+        };
+        if let Some((id, mut source)) = self.sources.find(&source) {
+            source.sessions = source.sessions.saturating_sub(1);
+            if source.sessions == 0 {
+                self.sources.remove(id);
+            } else {
+                self.sources.rewrite(id, &source);
+            }
+        }
+    }
+
+    /// Gives a binding's outside end back if no session uses it.
+    pub fn unbind_idle(&mut self, id: u32, pool: &mut PortPool) {
+        if id == NO_BINDING {
+            return;
+        }
+        let Some((key, binding)) = self.bindings.get(id) else {
+            return;
+        };
+        if binding.sessions > 0 {
+            return;
+        }
+        let outside = binding.outside();
+        let hash = self
+            .bound
+            .hash(bound_bytes(key.protocol, outside).as_bytes());
+        self.bound.remove(hash, id);
+        self.bindings.remove(id);
+        pool.release(key.protocol, outside);
+    }
+
+    /// Makes the second indexes anew if their last writer died; else does nothing.
+    pub fn settle(&mut self) {
+        if self.from_outside.is_stale() {
+            let mut rows = Vec::new();
+            let all = self.sessions.capacity();
+            self.sessions.scan(0, all, |id, key, session| {
+                let asked = SessionKey::new(key.protocol, session.known().outside, key.remote());
+                rows.push((self.from_outside.hash(asked.as_bytes()), id));
+            });
+            // As many entries as ids: what was indexed before fits again.
+            let _ = self.from_outside.rebuild(rows);
+        }
+        if self.bound.is_stale() {
+            let mut rows = Vec::new();
+            let all = self.bindings.capacity();
+            self.bindings.scan(0, all, |id, key, binding| {
+                let bytes = bound_bytes(key.protocol, binding.outside());
+                rows.push((self.bound.hash(bytes.as_bytes()), id));
+            });
+            let _ = self.bound.rebuild(rows);
+        }
+    }
+
+    fn bind(
+        &mut self,
+        protocol: u8,
+        inside: End,
+        now_s: u32,
+        pool: &mut PortPool,
+        reserved: impl Fn(u8, End) -> bool,
+    ) -> Result<(u32, Binding), Drop> {
+        let key = BindingKey {
+            inside_addr: inside.address.octets(),
+            inside_port: inside.port.to_be_bytes(),
+            protocol,
+            _pad: 0,
+        };
+        if let Some(found) = self.bindings.find(&key) {
+            return Ok(found);
+        }
+        let bucket = bucket::of_flow(protocol, inside.address, inside.port);
+        let taken = |end| reserved(protocol, end) || self.find_bound(protocol, end).is_some();
+        let outside = pool
+            .pick(protocol, inside.address, bucket, now_s, taken)
+            .ok_or(Drop::NatPortsExhausted)?;
+        let binding = Binding {
+            outside_addr: outside.address.octets(),
+            outside_port: outside.port.to_be_bytes(),
+            _pad: [0; 2],
+            sessions: 0,
+        };
+        let id = self.bindings.insert(key, binding).ok();
+        let id = id.ok_or(Drop::SessionsFull)?;
+        let hash = self.bound.hash(bound_bytes(protocol, outside).as_bytes());
+        if self.bound.insert(hash, id).is_err() {
+            self.bindings.remove(id);
+            return Err(Drop::SessionsFull);
+        }
+        Ok((id, binding))
+    }
+
+    /// Publishes a session in both ways, or in none.
+    fn insert(&mut self, key: SessionKey, session: S, outside: End) -> Option<u32> {
+        let id = self.sessions.insert(key, session).ok()?;
+        let asked = SessionKey::new(key.protocol, outside, key.remote());
+        let hash = self.from_outside.hash(asked.as_bytes());
+        if self.from_outside.insert(hash, id).is_err() {
+            self.sessions.remove(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    fn add_to_binding(&mut self, id: u32, change: i32) {
+        if id == NO_BINDING {
+            return;
+        }
+        if let Some((_, mut binding)) = self.bindings.get(id) {
+            binding.sessions = binding.sessions.saturating_add_signed(change);
+            self.bindings.rewrite(id, &binding);
+        }
+    }
+}
+
+fn bound_bytes(protocol: u8, outside: End) -> BindingKey {
+    BindingKey {
+        inside_addr: outside.address.octets(),
+        inside_port: outside.port.to_be_bytes(),
+        protocol,
+        _pad: 0,
+    }
+}

@@ -1,0 +1,289 @@
+//! What: the last stage for translated packets: the session's state, the new ends, the way out.
+//!
+//! A hairpin is the outbound translation followed by the inbound one: each end has a session of
+//! its own, as if the packet had gone out and come back.
+//!
+//! Invariants: I1 nothing of a packet is changed before it is certain that it can leave, so that a
+//! complaint quotes what its sender sent; I2 a packet that cannot leave opens no session.
+
+use crate::classify::ends;
+use crate::drops::Drop;
+use crate::gateway::Gateway;
+use crate::links::Target;
+use crate::local::Exit;
+use crate::session::{
+    FROM_OUTSIDE, Known, NO_BINDING, NewSession, STATIC, SessionKey, SessionLayout,
+};
+use crate::state::Opening;
+use baton::prelude::{Packet, Shard};
+use baton_datapath::rewrite::{End, Rewrite};
+use baton_datapath::tcp_state::{Side, TcpState, flag};
+use baton_datapath::{Headers, L4};
+use baton_shared_state::table::NO_ID;
+
+/// Who sent a packet of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Inside,
+    Remote,
+}
+
+impl<S: SessionLayout> Gateway<S>
+where
+    S::Qos: std::fmt::Debug,
+{
+    /// From a translated host outwards; `id` is its session, or [`NO_ID`].
+    pub(crate) fn outbound(
+        &mut self,
+        shard: &mut Shard<Self>,
+        packet: Packet,
+        h: &Headers,
+        target: Target,
+        id: u32,
+    ) {
+        let Some((packet, exit)) = self.way_out(shard, packet, h, target, h.dst) else {
+            return;
+        };
+        match self.session_outwards(shard, h, id) {
+            Ok((id, session)) => {
+                self.note(shard, id, session, h, Sender::Inside);
+                let change = Rewrite {
+                    src: Some(session.known().outside),
+                    dst: None,
+                    hops: 1,
+                };
+                self.send(shard, packet, h, &change, exit);
+            }
+            Err(why) => shard.drop(packet, why),
+        }
+    }
+
+    /// From outside to a translated address; `id` is its session, or [`NO_ID`].
+    pub(crate) fn inbound(
+        &mut self,
+        shard: &mut Shard<Self>,
+        packet: Packet,
+        h: &Headers,
+        id: u32,
+    ) {
+        let (remote, outside) = ends(h);
+        let mut id = known_id(id);
+        if id.is_none() {
+            // A packet before this one in the burst may have opened it.
+            id = shard.state.find_from_outside(h.protocol, outside, remote);
+        }
+        let inside = match id {
+            Some(id) => shard.state.sessions.get(id).map(|(key, _)| key.inside()),
+            None => self.welcome(shard, h, outside),
+        };
+        let Some(inside) = inside else {
+            return shard.drop(packet, Drop::NoSession);
+        };
+        let target = self.targets.lookup(inside.address);
+        let target = target.unwrap_or(Target::Own { translated: false });
+        let Some((packet, exit)) = self.way_out(shard, packet, h, target, inside.address) else {
+            return;
+        };
+        let session = match id {
+            Some(id) => Ok((id, shard.state.sessions.value(id))),
+            None => self.open_inwards(shard, h, inside, outside, remote),
+        };
+        match session {
+            Ok((id, session)) => {
+                self.note(shard, id, session, h, Sender::Remote);
+                let change = Rewrite {
+                    src: None,
+                    dst: Some(inside),
+                    hops: 1,
+                };
+                self.send(shard, packet, h, &change, exit);
+            }
+            Err(why) => shard.drop(packet, why),
+        }
+    }
+
+    /// From a translated host to a translated address: out and in again.
+    pub(crate) fn hairpin(
+        &mut self,
+        shard: &mut Shard<Self>,
+        packet: Packet,
+        h: &Headers,
+        id: u32,
+    ) {
+        let (_, outside) = ends(h);
+        let bucket = self.bucket_from_outside(h.protocol, outside);
+        if u16::from(bucket) % self.shards.max(1) != self.shard {
+            return shard.drop(packet, Drop::HairpinNotBuilt);
+        }
+        let Some(inside) = self.hairpin_end(shard, h, outside) else {
+            return shard.drop(packet, Drop::NoSession);
+        };
+        let target = self.targets.lookup(inside.address);
+        let target = target.unwrap_or(Target::Own { translated: false });
+        let Some((packet, exit)) = self.way_out(shard, packet, h, target, inside.address) else {
+            return;
+        };
+        let first = self.session_outwards(shard, h, id);
+        let both = first.and_then(|(id, session)| {
+            let seen_as = session.known().outside;
+            let found = shard.state.find_from_outside(h.protocol, outside, seen_as);
+            let second = match found {
+                Some(id) => (id, shard.state.sessions.value(id)),
+                None => self.open_inwards(shard, h, inside, outside, seen_as)?,
+            };
+            Ok((id, session, second))
+        });
+        match both {
+            Ok((id, session, (second_id, second))) => {
+                self.note(shard, id, session, h, Sender::Inside);
+                self.note(shard, second_id, second, h, Sender::Remote);
+                let change = Rewrite {
+                    src: Some(session.known().outside),
+                    dst: Some(inside),
+                    hops: 1,
+                };
+                self.send(shard, packet, h, &change, exit);
+            }
+            Err(why) => shard.drop(packet, why),
+        }
+    }
+
+    /// The session of a packet from an inside end, made if there is none.
+    fn session_outwards(
+        &mut self,
+        shard: &mut Shard<Self>,
+        h: &Headers,
+        id: u32,
+    ) -> Result<(u32, S), Drop> {
+        if let Some(id) = known_id(id) {
+            return Ok((id, shard.state.sessions.value(id)));
+        }
+        let (inside, remote) = ends(h);
+        let key = SessionKey::new(h.protocol, inside, remote);
+        // A packet before this one in the burst may have opened it.
+        if let Some(found) = shard.state.sessions.find(&key) {
+            return Ok(found);
+        }
+        if matches!(self.targets.lookup(h.src), Some(Target::Own { .. })) {
+            return Err(Drop::BadSource);
+        }
+        let forwards = self.nat.as_ref().map(|translator| &translator.forwards);
+        let fixed = forwards.and_then(|forwards| forwards.outside_of(h.protocol, inside));
+        self.open(shard, h, key, fixed, 0)
+    }
+
+    /// Makes the session of a packet that comes from outside (or from a hairpin's other half).
+    fn open_inwards(
+        &mut self,
+        shard: &mut Shard<Self>,
+        h: &Headers,
+        inside: End,
+        outside: End,
+        remote: End,
+    ) -> Result<(u32, S), Drop> {
+        let forwards = self.nat.as_ref().map(|translator| &translator.forwards);
+        let fixed = forwards.and_then(|forwards| forwards.inside_of(h.protocol, outside));
+        let key = SessionKey::new(h.protocol, inside, remote);
+        self.open(shard, h, key, fixed.map(|_| outside), FROM_OUTSIDE)
+    }
+
+    fn open(
+        &mut self,
+        shard: &mut Shard<Self>,
+        h: &Headers,
+        key: SessionKey,
+        fixed: Option<End>,
+        flags: u8,
+    ) -> Result<(u32, S), Drop> {
+        let state = match h.l4 {
+            L4::Tcp(_) => TcpState::SynSent,
+            _ => TcpState::None,
+        };
+        let new = NewSession {
+            outside: fixed.unwrap_or(key.remote()),
+            state,
+            flags: flags | if fixed.is_some() { STATIC } else { 0 },
+            binding: if fixed.is_some() { NO_BINDING } else { 0 },
+            qos_class: self.qos_class(h),
+            created: shard.now_s(),
+        };
+        let Some(translator) = &mut self.nat else {
+            return Err(Drop::NoSession);
+        };
+        let opening = Opening {
+            key,
+            new,
+            limit: translator.limit,
+        };
+        let forwards = &translator.forwards;
+        let reserved = |protocol, end| forwards.inside_of(protocol, end).is_some();
+        shard.state.open(&opening, &mut translator.pool, reserved)
+    }
+
+    /// The inside end that a packet without a session may open one to: a forward's.
+    fn welcome(&self, shard: &Shard<Self>, h: &Headers, outside: End) -> Option<End> {
+        if let L4::Tcp(flags) = h.l4
+            && flags & (flag::SYN | flag::ACK | flag::RST) != flag::SYN
+        {
+            return None;
+        }
+        let translator = self.nat.as_ref()?;
+        let forwarded = translator.forwards.inside_of(h.protocol, outside);
+        if forwarded.is_some() {
+            return forwarded;
+        }
+        // The second half of a hairpin: our own hosts may use any binding.
+        let own = matches!(
+            self.targets.lookup(h.src),
+            Some(Target::Own { translated: true })
+        );
+        own.then(|| self.hairpin_end(shard, h, outside)).flatten()
+    }
+
+    /// The inside end behind an outside end, for a host that is inside itself.
+    fn hairpin_end(&self, shard: &Shard<Self>, h: &Headers, outside: End) -> Option<End> {
+        let translator = self.nat.as_ref()?;
+        let forwarded = translator.forwards.inside_of(h.protocol, outside);
+        forwarded.or_else(|| {
+            let (_, key) = shard.state.find_bound(h.protocol, outside)?;
+            Some(key.inside())
+        })
+    }
+
+    /// Counts a packet and follows its connection.
+    #[inline]
+    fn note(&self, shard: &mut Shard<Self>, id: u32, session: S, h: &Headers, sender: Sender) {
+        if let L4::Tcp(flags) = h.l4 {
+            let Known {
+                state, flags: how, ..
+            } = session.known();
+            let opened_outside = how & FROM_OUTSIDE != 0;
+            let by_opener = opened_outside == (sender == Sender::Remote);
+            let side = if by_opener { Side::Opener } else { Side::Other };
+            let next = state.next(side, flags);
+            if next != state {
+                shard.state.sessions.rewrite(id, &session.with_state(next));
+            }
+        }
+        let now_s = shard.now_s();
+        shard.state.sessions.count(id, 1, h.ip_len() as u64, now_s);
+    }
+
+    /// Changes a packet and lets it out.
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        shard: &mut Shard<Self>,
+        mut packet: Packet,
+        h: &Headers,
+        change: &Rewrite,
+        exit: Exit,
+    ) {
+        self.rewrite(&mut packet, h, change);
+        self.leave(shard, packet, exit);
+    }
+}
+
+fn known_id(id: u32) -> Option<u32> {
+    (id != NO_ID).then_some(id)
+}
