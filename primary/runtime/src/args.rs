@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Flags of every program built on this runtime; they override the config file.
 #[derive(Debug, Parser)]
 #[command(disable_version_flag = true)]
-pub struct Args {
+pub(crate) struct Args {
     /// The instance's TOML file.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

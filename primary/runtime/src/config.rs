@@ -129,6 +129,27 @@ pub struct Config<C> {
     pub program: C,
 }
 
+impl<C> Config<C> {
+    /// How many shards the instance has: one an lcore unless said otherwise.
+    ///
+    /// # Errors
+    /// When the lcores cannot be read, or the number is not possible.
+    pub fn shards(&self) -> Result<u16, Error> {
+        let most = baton_shared_state::CONTROL_SHARD as u16;
+        let shards = match self.instance.shards {
+            Some(shards) => shards,
+            None => parse_lcores(&self.instance.lcores)?.len() as u16,
+        };
+        if (1..most).contains(&shards) {
+            return Ok(shards);
+        }
+        Err(Error::new(format!(
+            "instance.shards: {shards} is not possible; 1 to {} are",
+            most - 1
+        )))
+    }
+}
+
 /// Reads a file's text; `program` names the program's own table, `path` stands in errors.
 ///
 /// # Errors

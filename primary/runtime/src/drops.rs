@@ -65,7 +65,6 @@ pub(crate) fn open<D: Datapath>(resolver: &mut Resolver<'_>) -> Result<Vec<Words
                 resolver
                     .authority
                     .create(resolver.arena, resolver.generation, &wanted)?;
-            region.zero();
             if let Some(entry) = &current {
                 carry(resolver, entry, &schema, &region);
             }

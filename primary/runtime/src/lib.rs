@@ -14,6 +14,8 @@
 extern crate self as baton;
 
 mod args;
+#[doc(hidden)]
+pub mod bench;
 pub mod burst;
 pub mod config;
 pub mod counters;
@@ -38,6 +40,8 @@ mod supervised;
 pub mod table;
 mod tenancy;
 mod tenant;
+#[cfg(test)]
+mod tests;
 pub mod transition;
 pub mod zone;
 

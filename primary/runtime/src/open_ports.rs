@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, Record)]
 #[record(name = "port", version = 1)]
 #[repr(C)]
-pub struct PortCursors {
+pub(crate) struct PortCursors {
     /// `BTNPORT1`.
     pub magic: u64,
     /// Of the parameters fixed when the kernel objects were made.

@@ -60,8 +60,8 @@ impl Authority {
             }
             Authority::Own(directory) => {
                 let spec = ZoneSpec {
-                    name: wanted.name.into(),
-                    schema: wanted.schema.clone(),
+                    name: wanted.name,
+                    schema: wanted.schema,
                     generation,
                     len: wanted.len,
                     policy: wanted.policy,

@@ -10,10 +10,8 @@ use baton_schema::control::{Client, MAX_FDS, Opening, ToClient};
 use baton_shared_state::arena::{Arena, ArenaSpec, Memory};
 use baton_shared_state::channel::{Channel, Listener};
 use baton_shared_state::directory::Directory;
-use baton_shared_state::ledger::Ledger;
-use baton_shared_state::{
-    CHUNK, CONTROL_SHARD, LCORES_PER_TENANT, lifeline, ownership, paths::Paths, sys,
-};
+use baton_shared_state::ledger::{Ledger, TenantName};
+use baton_shared_state::{CHUNK, CONTROL_SHARD, LCORES_PER_TENANT, paths::Paths, sys};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -58,9 +56,10 @@ pub(crate) fn run<D: Datapath>(args: &Args, term: &Arc<AtomicBool>) -> Result<Ex
         },
     );
     let directory = Directory::create(&arena).map_err(|why| Error::new(why.to_string()))?;
-    let ledger = Ledger::create(&arena).map_err(|why| Error::new(why.to_string()))?;
+    let ledger = Ledger::create(&arena, usize::from(config.shards()?))
+        .map_err(|why| Error::new(why.to_string()))?;
     let tenant = ledger
-        .claim_tenant(std::process::id(), [0; 32])
+        .claim_tenant(&myself())
         .map_err(|why| Error::new(why.to_string()))?;
     steps.say("ledger", &format!("tenant {tenant}"));
     let standing = Standing {
@@ -93,9 +92,9 @@ pub(crate) fn run<D: Datapath>(args: &Args, term: &Arc<AtomicBool>) -> Result<Ex
             shard % tenant.cpus.len()
         };
         let slot = standing.tenant * LCORES_PER_TENANT as u16 + lcore as u16;
-        ownership::claim_first(ledger.owner(shard), slot, standing.generation)
+        ledger
+            .claim_first(shard, slot, standing.generation)
             .map_err(|why| Error::new(why.to_string()))?;
-        lifeline::wake(ledger.owner_futex(shard), u32::MAX);
     }
     steps.say("shards", &format!("{}", tenant.shards));
     steps.say("forwarding", &format!("{} {}", D::name(), D::version()));
@@ -105,13 +104,25 @@ pub(crate) fn run<D: Datapath>(args: &Args, term: &Arc<AtomicBool>) -> Result<Ex
                 "an lcore ended by itself; nothing forwards any more",
             ));
         }
-        if let Ok(Some(client)) = listener.accept(Instant::now() + LOOK) {
+        if let Ok(client) = listener.accept(Instant::now() + LOOK) {
             serve(&client, &arena);
         }
     }
     tenant.stop();
     steps.say("stopped", &prefix);
     Ok(ExitCode::SUCCESS)
+}
+
+/// This process, as the ledger knows a tenant.
+fn myself() -> TenantName {
+    let pid = std::process::id();
+    let start_time = sys::process_start_time(pid).unwrap_or_default();
+    TenantName {
+        pid,
+        start_time,
+        generation: 1,
+        binary_hash: [0; 32],
+    }
 }
 
 /// The start-up log: numbered steps, each with the milliseconds it took.

@@ -84,8 +84,8 @@ fn check_config<D: Datapath>(path: &Path) -> Result<(), Error> {
     let text = std::fs::read_to_string(path).map_err(|why| Error::new(format!("{name}: {why}")))?;
     let config = config::parse::<D::Config>(&text, &name, &D::name())?;
     let named = |why: Error| Error::new(format!("{name}: {why}"));
-    let lcores = config::parse_lcores(&config.instance.lcores).map_err(named)?;
-    let shards = config.instance.shards.unwrap_or(lcores.len() as u16);
+    config::parse_lcores(&config.instance.lcores).map_err(named)?;
+    let shards = config.shards().map_err(named)?;
     let specs = open_ports::specs(&config.ports, shards).map_err(named)?;
     let mut ports = Vec::new();
     for (port, spec) in config.ports.iter().zip(specs) {

@@ -19,13 +19,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, Record)]
 #[record(name = "baton.steer", version = 1)]
 #[repr(C)]
-pub struct Steered {
+pub(crate) struct Steered {
     /// The packet buffer's index.
     pub mbuf: u32,
 }
 
 /// The memzone's name.
-pub const STEER_ZONE: &str = "baton.steer";
+pub(crate) const STEER_ZONE: &str = "baton.steer";
 
 const CAPACITY: usize = 1024;
 
@@ -34,7 +34,7 @@ fn ring_bytes() -> usize {
 }
 
 /// Declares the rings of all pairs.
-pub fn declare(declare: &mut Declare) {
+pub(crate) fn declare(declare: &mut Declare) {
     const SIZE: Size = |_, shards| {
         let pairs = u64::from(shards) * u64::from(shards);
         ZoneSize {

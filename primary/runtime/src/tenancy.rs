@@ -12,7 +12,7 @@ use crate::mailbox::{Ask, Inventory, Mailbox};
 use crate::zone::Gain;
 use baton_shared_state::arena::Arena;
 use baton_shared_state::ledger::{Ledger, OwnerWord, RequestState, RequestWord};
-use baton_shared_state::lifeline::{self, Lifeline};
+use baton_shared_state::lifeline::{self, Lifeline, Lifelines, MAX_WAITS, Status};
 use baton_shared_state::ownership;
 use baton_shared_state::sync::Ordering;
 use baton_shared_state::{CONTROL_SHARD, sys};
@@ -30,6 +30,8 @@ struct Tenure {
     shard: usize,
     run: Option<usize>,
     owned: bool,
+    /// The owner word's epoch since which we own it.
+    epoch: u32,
     /// We handed it on and may have to take it back if the next owner dies.
     lent: bool,
 }
@@ -41,10 +43,12 @@ pub(crate) struct Lcore<D: Datapath> {
     pub(crate) generation: u16,
     pub(crate) arena: Arena,
     pub(crate) ledger: Ledger,
+    pub(crate) lifelines: Lifelines,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) idle: Idle,
     pub(crate) runs: Vec<Run<D>>,
     tenures: Vec<Tenure>,
+    asked_since: Option<u64>,
 }
 
 impl<D: Datapath> Lcore<D> {
@@ -59,6 +63,7 @@ impl<D: Datapath> Lcore<D> {
         generation: u16,
         arena: Arena,
         ledger: Ledger,
+        lifelines: Lifelines,
         mailbox: Arc<Mailbox>,
         idle: Idle,
         runs: Vec<Run<D>>,
@@ -71,6 +76,7 @@ impl<D: Datapath> Lcore<D> {
                 shard: usize::from(at.shard.index()),
                 run: Some(run),
                 owned: false,
+                epoch: 0,
                 lent: false,
             })
             .collect();
@@ -79,6 +85,7 @@ impl<D: Datapath> Lcore<D> {
                 shard: CONTROL_SHARD,
                 run: None,
                 owned: false,
+                epoch: 0,
                 lent: false,
             });
         }
@@ -88,10 +95,12 @@ impl<D: Datapath> Lcore<D> {
             generation,
             arena,
             ledger,
+            lifelines,
             mailbox,
             idle,
             runs,
             tenures,
+            asked_since: None,
         }
     }
 
@@ -120,7 +129,6 @@ impl<D: Datapath> Lcore<D> {
 
     fn work(&mut self) {
         let mut idler = Idler::new(self.idle);
-        let mut asked_since = None;
         while !self.mailbox.stopping() {
             if !self.tenures.iter().any(|tenure| tenure.owned) {
                 self.mailbox.set_active(false);
@@ -129,57 +137,73 @@ impl<D: Datapath> Lcore<D> {
                 continue;
             }
             let now = sys::clock_boottime_ns();
-            self.ledger
-                .heartbeat(self.slot)
-                .store(now, Ordering::Relaxed);
-            if self.ready_to_hand_over(now, &mut asked_since) {
-                asked_since = None;
-                self.hand_over();
-                continue;
+            if let Some(met) = self.round(now) {
+                idler.after(met, &self.runs, &self.mailbox);
             }
-            let mut met = 0;
-            for tenure in &self.tenures {
-                if let (true, Some(run)) = (tenure.owned, tenure.run) {
-                    met += self.runs[run].poll(now);
-                    self.runs[run].tick(now);
-                }
-            }
-            if self.mailbox.waiting() {
-                self.answer();
-            }
-            idler.after(met, &self.runs, &self.mailbox);
         }
+    }
+
+    /// One round of the loop: requests, then packets. The packets met; `None` when shards were handed on.
+    #[inline]
+    pub(crate) fn round(&mut self, now: u64) -> Option<usize> {
+        self.ledger
+            .heartbeat(self.slot)
+            .store(now, Ordering::Relaxed);
+        if self.ready_to_hand_over(now) {
+            self.hand_over();
+            return None;
+        }
+        let met = self.poll(now);
+        if self.mailbox.waiting() {
+            self.answer();
+        }
+        Some(met)
+    }
+
+    /// The packets of one round, and its ticks: what a program that is never replaced would do.
+    #[inline]
+    pub(crate) fn poll(&mut self, now: u64) -> usize {
+        let mut met = 0;
+        for tenure in &self.tenures {
+            if let (true, Some(run)) = (tenure.owned, tenure.run) {
+                met += self.runs[run].poll(now);
+                self.runs[run].tick(now);
+            }
+        }
+        met
     }
 
     /// One load of each request word a round; true when all our shards are asked for, or the first has waited long.
     #[inline]
-    fn ready_to_hand_over(&mut self, now: u64, since: &mut Option<u64>) -> bool {
+    fn ready_to_hand_over(&mut self, now: u64) -> bool {
         let (mut asked, mut owned, mut given) = (0, 0, false);
         for tenure in &self.tenures {
             if tenure.owned {
                 owned += 1;
                 let word =
                     RequestWord::unpack(self.ledger.request(tenure.shard).load(Ordering::Relaxed));
-                asked += u32::from(word.state == RequestState::Asked);
+                let meant = word.state == RequestState::Asked && word.epoch == tenure.epoch;
+                asked += u32::from(meant);
             } else {
-                let owner =
-                    OwnerWord::unpack(self.ledger.owner(tenure.shard).load(Ordering::Relaxed));
-                given |= owner.lcore == Some(self.slot);
+                let word = self.ledger.owner(tenure.shard).load(Ordering::Relaxed);
+                given |= OwnerWord::unpack(word).lcore == Some(self.slot);
             }
         }
         if given {
             self.gain_given();
         }
         if asked == 0 {
+            self.asked_since = None;
             return false;
         }
-        let first = *since.get_or_insert(now);
+        let first = *self.asked_since.get_or_insert(now);
         asked == owned || now.saturating_sub(first) > GATHER_NS
     }
 
     /// Hands over every shard that is asked for, in one step.
     fn hand_over(&mut self) {
         let stopped = sys::clock_boottime_ns();
+        self.asked_since = None;
         let mut accepted: Vec<(usize, RequestWord)> = Vec::with_capacity(self.tenures.len());
         for (at, tenure) in self
             .tenures
@@ -200,7 +224,10 @@ impl<D: Datapath> Lcore<D> {
             if let Some(run) = tenure.run {
                 self.runs[run].release();
             }
-            self.ledger.swap(tenure.shard).set_stopped(stopped);
+            self.ledger
+                .swap(tenure.shard)
+                .stopped_ns()
+                .store(stopped, Ordering::Relaxed);
         }
         for &(at, request) in &accepted {
             let shard = self.tenures[at].shard;
@@ -213,12 +240,12 @@ impl<D: Datapath> Lcore<D> {
             self.tenures[at].lent = true;
         }
         for &(at, _) in &accepted {
-            lifeline::wake(self.ledger.owner_futex(self.tenures[at].shard), u32::MAX);
+            wake(self.ledger.owner_epoch(self.tenures[at].shard), u32::MAX);
         }
     }
 
     /// Takes up every shard whose owner word names this lcore.
-    fn gain_given(&mut self) {
+    pub(crate) fn gain_given(&mut self) {
         let taken = sys::clock_boottime_ns();
         let mut gained: Vec<usize> = Vec::with_capacity(self.tenures.len());
         for (at, tenure) in self
@@ -230,6 +257,7 @@ impl<D: Datapath> Lcore<D> {
             let owner = OwnerWord::unpack(self.ledger.owner(tenure.shard).load(Ordering::Acquire));
             if owner.lcore == Some(self.slot) {
                 tenure.owned = true;
+                tenure.epoch = owner.epoch;
                 gained.push(at);
             }
         }
@@ -255,16 +283,19 @@ impl<D: Datapath> Lcore<D> {
         let shard = self.tenures[at].shard;
         self.tenures[at].lent = false;
         let swap = self.ledger.swap(shard);
-        swap.set_taken(taken);
+        swap.taken_ns().store(taken, Ordering::Relaxed);
         if let Some(run) = self.tenures[at].run {
             let run = &mut self.runs[run];
             let delta = run.resume(how);
-            swap.set_ring(run.ring_used());
-            swap.set_delta_records(delta);
-            swap.set_first_poll(sys::clock_boottime_ns());
+            let (used, entries) = run.ring_used();
+            swap.ring_used().store(used.into(), Ordering::Relaxed);
+            swap.ring_entries().store(entries.into(), Ordering::Relaxed);
+            swap.delta_records().store(delta, Ordering::Relaxed);
+            swap.first_poll_ns()
+                .store(sys::clock_boottime_ns(), Ordering::Release);
             run.poll(taken);
         } else {
-            swap.set_first_poll(taken);
+            swap.first_poll_ns().store(taken, Ordering::Release);
         }
         self.mailbox.set_active(true);
     }
@@ -277,7 +308,7 @@ impl<D: Datapath> Lcore<D> {
             if word.lcore == Some(self.slot) {
                 return;
             }
-            words.push((self.ledger.owner_futex(tenure.shard), word.epoch));
+            words.push((self.ledger.owner_epoch(tenure.shard), word.epoch));
         }
         let lent: Vec<usize> = (0..self.tenures.len())
             .filter(|&at| self.tenures[at].lent)
@@ -286,12 +317,20 @@ impl<D: Datapath> Lcore<D> {
             let shard = self.tenures[at].shard;
             let seen = self.ledger.owner_word(shard);
             let Some(slot) = seen.lcore else { continue };
-            match lifeline::watch(&self.arena, slot) {
-                Some(watched) => words.push(watched),
-                None => self.take_back(at, seen),
+            let Ok(word) = self.lifelines.word(slot) else {
+                continue;
+            };
+            let alive = word.load(Ordering::Acquire);
+            match self.lifelines.status(slot) {
+                // It died between the two looks, or before: the owner word was read first.
+                Status::Dead => self.take_back(at, seen),
+                Status::Alive if words.len() < MAX_WAITS => words.push((word, alive)),
+                Status::Alive | Status::Never => {}
             }
         }
-        lifeline::wait(&words, ASLEEP);
+        if lifeline::wait(&words, ASLEEP).is_err() {
+            std::thread::sleep(ASLEEP / 10);
+        }
     }
 
     /// The owner of a shard we lent is dead: takes it, if nobody else has.
@@ -306,6 +345,8 @@ impl<D: Datapath> Lcore<D> {
             if let Some(run) = tenure.run {
                 self.runs[run].release();
             }
+            let seen = self.ledger.owner_word(tenure.shard);
+            ownership::release(self.ledger.owner(tenure.shard), seen);
         }
     }
 
@@ -328,4 +369,9 @@ impl<D: Datapath> Lcore<D> {
             }
         }
     }
+}
+
+/// Wakes whoever sleeps on an owner word; one that is missed looks by itself after [`ASLEEP`].
+fn wake(word: &baton_shared_state::sync::AtomicU32, count: u32) {
+    let _ = sys::futex_wake(word, count);
 }

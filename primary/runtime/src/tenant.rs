@@ -23,6 +23,7 @@ use baton_schema::control::{Report, ZoneReport};
 use baton_shared_state::arena::Arena;
 use baton_shared_state::directory::Directory;
 use baton_shared_state::ledger::Ledger;
+use baton_shared_state::lifeline::Lifelines;
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::sync::Ordering;
 use baton_shared_state::{LCORES_PER_TENANT, sys};
@@ -88,13 +89,7 @@ impl<D: Datapath> Tenant<D> {
         fds: HashMap<String, OwnedFd>,
     ) -> Result<Tenant<D>, Error> {
         let cpus = config::parse_lcores(&config.instance.lcores)?;
-        let shards = config.instance.shards.unwrap_or(cpus.len() as u16);
-        if shards == 0 || usize::from(shards) >= baton_shared_state::CONTROL_SHARD {
-            return Err(Error::new(format!(
-                "instance.shards: {shards} is not possible; 1 to {} are",
-                baton_shared_state::CONTROL_SHARD - 1
-            )));
-        }
+        let shards = config.shards()?;
         let named = |why: &dyn core::fmt::Display| {
             Error::new(format!("arena of {:?}: {why}", config.instance.file_prefix))
         };
@@ -316,6 +311,7 @@ impl<D: Datapath> Tenant<D> {
             let lcore = usize::from(run.shard.index()) % self.cpus.len();
             by_lcore[lcore].push(run);
         }
+        let lifelines = Lifelines::open(&self.arena).map_err(|why| Error::new(why.to_string()))?;
         let (ready, readied) = channel();
         for (index, runs) in by_lcore.into_iter().enumerate() {
             let mailbox = Arc::new(Mailbox::default());
@@ -325,7 +321,8 @@ impl<D: Datapath> Tenant<D> {
                 slot,
                 self.standing.generation,
                 self.arena.clone(),
-                self.ledger.clone(),
+                self.ledger,
+                lifelines,
                 mailbox.clone(),
                 self.config.instance.idle,
                 runs,

@@ -67,7 +67,7 @@ pub struct ZoneSize {
     pub stride: u32,
 }
 
-/// Makes a new zone's bytes valid and empty.
+/// Makes a new zone valid and empty; its bytes are zero before.
 pub type Init = fn(region: Region, capacity: u32, shards: u16);
 
 /// One memzone of a program.

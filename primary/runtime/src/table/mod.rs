@@ -18,7 +18,7 @@ mod live;
 mod second;
 mod zones;
 
-pub use second::SecondIndex;
+pub use second::{Leads, SecondIndex};
 
 use crate::burst::{Burst, FoundBurst};
 use crate::transition::Transition;
@@ -33,7 +33,6 @@ use baton_shared_state::table::{
 };
 use core::ops::Range;
 use std::sync::Arc;
-use zerocopy::IntoBytes;
 
 /// A shard's view of a table; `K` is the key, `V` what the program stores, `H` what baton counts.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, Record)]
 #[record(name = "baton.part", version = 1)]
 #[repr(C)]
-pub struct Part {
+pub(crate) struct Part {
     /// The part's magic number.
     pub magic: u32,
     /// The part's own first number.
@@ -48,7 +48,6 @@ pub(super) fn declare_index(name: &str, group: &str, declare: &mut Declare) {
         sized(Index::bytes_for(shards, lines), total(capacity, shards), 0)
     };
     const INIT: Init = |region, capacity, shards| {
-        region.zero();
         Index::create(
             region,
             shards,
@@ -76,7 +75,7 @@ pub(super) fn raw_hot(older: &Previous, total: u32) -> RawRecords {
 impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
     fn declare(_field: &'static str, policy: Policy, declare: &mut Declare) {
         let group = V::NAME;
-        let init: Init = |region, _, _| region.zero();
+        let init: Init = |_, _, _| {};
         declare.zone::<V>(
             group,
             group,
@@ -124,7 +123,6 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
         declare.zone::<Part>(format!("{group}.ids"), group, Policy::Adopt, IDS, MAKE_IDS);
         const DIRTY: Size = |c, s| sized(DIRTY_AT + Dirty::bytes_for(total(c, s)), total(c, s), 0);
         const MAKE_DIRTY: Init = |region, c, s| {
-            region.zero();
             let bitmap = region
                 .slice(DIRTY_AT, region.len() - DIRTY_AT)
                 .expect("the zone begins with the tracking word");

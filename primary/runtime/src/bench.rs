@@ -1,0 +1,204 @@
+//! For benches and tests of whole programs: one lcore with all shards, over private memory, driven
+//! round by round from the caller's thread. Not part of a running instance.
+
+use crate::config;
+use crate::datapath::{Datapath, Error};
+use crate::mailbox::Mailbox;
+use crate::neighbours::Neighbours;
+use crate::open_ports;
+use crate::resolve::Authority;
+use crate::setup::{Mac, PortId};
+use crate::tenancy::Lcore;
+use crate::tenant::{Standing, Tenant};
+use baton_ports::net_ring::Peer;
+use baton_shared_state::arena::{Arena, ArenaSpec};
+use baton_shared_state::directory::Directory;
+use baton_shared_state::ledger::Ledger;
+use baton_shared_state::lifeline::Lifelines;
+use baton_shared_state::mbuf::Packet;
+use baton_shared_state::mempool::{Cache, Pool};
+use baton_shared_state::{BURST, CHUNK, CONTROL_SHARD, LCORES_PER_TENANT, sys};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// A program with its loop in the caller's hand.
+pub struct Bench<D: Datapath> {
+    lcore: Lcore<D>,
+    tenant: Tenant<D>,
+}
+
+impl<D: Datapath> core::fmt::Debug for Bench<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Bench").finish_non_exhaustive()
+    }
+}
+
+/// Bytes for tables.
+const TABLES: u64 = 512 << 20;
+
+impl<D: Datapath> Bench<D> {
+    /// A program of this config, forwarding.
+    ///
+    /// # Errors
+    /// As a start would.
+    pub fn new(toml: &str) -> Result<Bench<D>, Error> {
+        let said = |why: &dyn core::fmt::Display| Error::new(why.to_string());
+        let config = config::parse::<D::Config>(toml, "bench.toml", &D::name())?;
+        let spec = ArenaSpec {
+            prefix: config.instance.file_prefix.clone(),
+            tables_bytes: TABLES,
+            mbufs: config.instance.mbufs,
+            chunk: CHUNK,
+            ..ArenaSpec::default()
+        };
+        let arena = Arena::create(&spec).map_err(|why| said(&why))?;
+        let directory = Directory::create(&arena).map_err(|why| said(&why))?;
+        let ledger =
+            Ledger::create(&arena, usize::from(config.shards()?)).map_err(|why| said(&why))?;
+        let standing = Standing {
+            tenant: 0,
+            generation: 1,
+            live: None,
+        };
+        let mut tenant = Tenant::<D>::new(
+            config,
+            Authority::Own(directory),
+            arena.clone(),
+            standing,
+            HashMap::new(),
+        )?;
+        tenant.attach()?;
+        tenant.migrate()?;
+        let runs = core::mem::take(&mut tenant.runs);
+        let slot = standing.tenant * LCORES_PER_TENANT as u16;
+        for shard in (0..usize::from(tenant.shards)).chain([CONTROL_SHARD]) {
+            ledger
+                .claim_first(shard, slot, standing.generation)
+                .map_err(|why| said(&why))?;
+        }
+        let mailbox = Arc::new(Mailbox::default());
+        let idle = tenant.config.instance.idle;
+        let lifelines = Lifelines::open(&arena).map_err(|why| said(&why))?;
+        let mut lcore = Lcore::new(
+            0,
+            slot,
+            standing.generation,
+            arena,
+            ledger,
+            lifelines,
+            mailbox,
+            idle,
+            runs,
+            true,
+        );
+        lcore.gain_given();
+        Ok(Bench { lcore, tenant })
+    }
+
+    /// Rounds of the loop as an instance runs it; the packets met.
+    pub fn rounds(&mut self, rounds: u32) -> usize {
+        (0..rounds)
+            .filter_map(|_| self.lcore.round(sys::clock_boottime_ns()))
+            .sum()
+    }
+
+    /// The same without what makes the program replaceable: no request and owner words, no heartbeat.
+    pub fn bare_rounds(&mut self, rounds: u32) -> usize {
+        (0..rounds)
+            .map(|_| self.lcore.poll(sys::clock_boottime_ns()))
+            .sum()
+    }
+
+    /// Teaches a neighbour.
+    ///
+    /// # Panics
+    /// When the program has no zone of neighbours.
+    pub fn learn(&self, port: PortId, address: Ipv4Addr, mac: Mac) {
+        let zones = &self
+            .tenant
+            .attached
+            .as_ref()
+            .expect("a bench is attached")
+            .zones;
+        Neighbours::over(zones["neighbour"].region).learn(port, address, mac, 1);
+    }
+
+    /// The far end of port number `port`, a `net_ring`; its buffers come from a cache of its own.
+    ///
+    /// # Panics
+    /// When that port is no `net_ring`.
+    pub fn end(&self, port: usize) -> End {
+        let pool = self
+            .tenant
+            .attached
+            .as_ref()
+            .expect("a bench is attached")
+            .pool;
+        let specs = open_ports::specs(&self.tenant.config.ports, self.tenant.shards)
+            .expect("they were opened");
+        let spec = &specs[port];
+        let rings = &self.tenant.fds[&format!("port/{}/0/rings", spec.name)];
+        let peer = Peer::open(spec, 0, rings, &pool).expect("the rings were made just now");
+        End {
+            peer,
+            pool,
+            cache: pool.cache(CONTROL_SHARD - 1 - port),
+            frames: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Drop counters by name.
+    pub fn drops(&self) -> Vec<(String, u64)> {
+        self.tenant.stats(false).drops
+    }
+}
+
+/// The far end of a `net_ring` port, with packets ready to be offered again and again.
+#[derive(Debug)]
+pub struct End {
+    peer: Peer,
+    pool: Pool,
+    cache: Cache,
+    frames: Vec<Vec<u8>>,
+    next: usize,
+}
+
+impl End {
+    /// The packets that [`End::offer`] sends in turn.
+    pub fn prepare<const N: usize>(&mut self, count: u32, make: impl Fn(u32) -> [u8; N]) {
+        self.frames = (0..count).map(|flow| make(flow).to_vec()).collect();
+    }
+
+    /// Sends up to `n` packets, at most a burst.
+    pub fn offer(&mut self, n: usize) {
+        let mut mbufs = [0u32; BURST];
+        let got = self.cache.alloc_burst(&mut mbufs[..n.min(BURST)]);
+        for &mbuf in &mbufs[..got] {
+            let frame = &self.frames[self.next];
+            self.next = (self.next + 1) % self.frames.len();
+            let mut packet = Packet::fresh(mbuf, self.pool);
+            if let Some(bytes) = packet.append(frame.len()) {
+                bytes.copy_from_slice(frame);
+            }
+            packet.into_raw();
+        }
+        let sent = self.peer.send_burst(&mbufs[..got]);
+        self.cache.free_burst(&mbufs[sent..got]);
+    }
+
+    /// Takes and frees what the port sent; how many packets that were.
+    pub fn drain(&mut self) -> usize {
+        let mut mbufs = [0u32; BURST];
+        let mut drained = 0;
+        loop {
+            let n = self.peer.recv_burst(&mut mbufs);
+            self.cache.free_burst(&mbufs[..n]);
+            drained += n;
+            if n < BURST {
+                return drained;
+            }
+        }
+    }
+}
