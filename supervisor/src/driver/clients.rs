@@ -1,0 +1,567 @@
+//! Connections to the control socket: whom to hear, and the verbs of the command line.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use baton_schema::Manifest;
+use baton_schema::control::{Client, MAX_FDS, Opening, Stats, ToClient, ToPrimary};
+use baton_shared_state::channel::{Channel, ChannelError, Peer};
+use baton_shared_state::ledger::tenant_of;
+use baton_shared_state::sync::Ordering;
+use baton_shared_state::{LCORES_PER_TENANT, sys};
+use jiff::Timestamp;
+
+use super::jobs::Source;
+use super::measure::{Measured, Purpose};
+use super::record::{Record, nanos, stamp};
+use super::{Driver, Tenant, host};
+use crate::exit::Exit;
+use crate::plan::Plan;
+use crate::receipt::{AskedBy, Receipt};
+use crate::request::{Answer, Last, Progress, Running, Shard, Status, Verb};
+use crate::state::{Event, Side, State};
+
+/// Clients at one time; more are a mistake or malice.
+const MOST: usize = 64;
+
+/// A connection that is not a tenant's (yet).
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) channel: Channel,
+    pub(super) since: Instant,
+    /// Whether it said what it wants.
+    pub(super) greeted: bool,
+    peer: Peer,
+    /// Whether it waits for the end of forwarding.
+    stops: bool,
+}
+
+impl Driver {
+    /// Somebody connected.
+    pub(super) fn accept(&mut self) {
+        let Ok(channel) = self.listener.accept(Instant::now()) else {
+            return;
+        };
+        let own = nix::unistd::geteuid().as_raw();
+        match channel.peer() {
+            Ok(peer) if peer.uid == own || peer.uid == 0 => {
+                if self.connections.len() >= MOST {
+                    tracing::warn!(
+                        prefix = self.paths.prefix,
+                        pid = peer.pid,
+                        "too many clients at once: closed"
+                    );
+                    return;
+                }
+                self.next_connection += 1;
+                let connection = Connection {
+                    channel,
+                    since: Instant::now(),
+                    greeted: false,
+                    peer,
+                    stops: false,
+                };
+                self.connections.insert(self.next_connection, connection);
+            }
+            Ok(peer) => {
+                tracing::warn!(
+                    prefix = self.paths.prefix,
+                    pid = peer.pid,
+                    uid = peer.uid,
+                    hint = "only this instance's user and root may speak here",
+                    "foreign user refused"
+                );
+                let why = format!(
+                    "this instance belongs to uid {own}, you are uid {}: use its account, or root",
+                    peer.uid
+                );
+                let _ = channel.send(&ToClient::Refused { why }, &[]);
+            }
+            Err(error) => {
+                tracing::warn!(prefix = self.paths.prefix, error = %error, "a peer without credentials")
+            }
+        }
+    }
+
+    /// A connection has something to say, or ended.
+    pub(super) fn hear_connection(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let peer = connection.peer;
+        match connection.channel.recv::<Opening>(Instant::now()) {
+            Ok(Some((
+                Opening::Hello {
+                    pid,
+                    manifest,
+                    resume,
+                },
+                _,
+            ))) => {
+                let Some(connection) = self.connections.remove(&id) else {
+                    return;
+                };
+                self.greet(connection, pid, manifest, resume);
+            }
+            Ok(Some((Opening::Client(client), fds))) => {
+                connection.greeted = true;
+                self.on_client(id, client, fds);
+            }
+            Err(ChannelError::TimedOut) => {}
+            Ok(None) => {
+                self.connections.remove(&id);
+            }
+            Err(error) => {
+                tracing::warn!(prefix = self.paths.prefix, pid = peer.pid, error = %error, "message refused, connection closed");
+                self.connections.remove(&id);
+            }
+        }
+    }
+
+    /// A primary says hello: it has to be the one that was started.
+    fn greet(&mut self, connection: Connection, pid: u32, manifest: Manifest, resume: Option<u16>) {
+        let live = self.live_generation();
+        let shards = self.layout.shards;
+        let config_path = self.config.path.display().to_string();
+        let expected = connection.peer.pid;
+        // A tenant whose connection broke, or whose supervisor this is not, comes back with its slot.
+        let back = self.tenants.all().find(|(_, tenant)| {
+            tenant.pid == expected && Some(tenant.slot) == resume && tenant.channel.is_none()
+        });
+        if let Some((side, _)) = back {
+            tracing::info!(prefix = self.paths.prefix, pid, "tenant is back");
+            if let Some(tenant) = self.tenants.get_mut(side) {
+                tenant.channel = Some(connection.channel);
+            }
+            return;
+        }
+        let newer = self
+            .tenants
+            .newer
+            .as_mut()
+            .filter(|tenant| tenant.channel.is_none() && tenant.manifest.is_none());
+        let Some(tenant) =
+            newer.filter(|tenant| tenant.pid == pid && pid == expected && resume.is_none())
+        else {
+            tracing::warn!(
+                prefix = self.paths.prefix,
+                pid = expected,
+                "a primary that was not started here was refused"
+            );
+            return;
+        };
+        tenant.manifest = Some(manifest);
+        let welcome = ToPrimary::Welcome {
+            tenant: tenant.slot,
+            generation: tenant.generation,
+            live,
+            config: tenant.config.clone(),
+            config_path,
+            shards,
+        };
+        tenant.channel = Some(connection.channel);
+        tenant.outbox = self
+            .vault
+            .batches("")
+            .into_iter()
+            .map(|batch| batch.keys)
+            .collect();
+        let sent = tenant
+            .send(&welcome)
+            .and_then(|()| tenant.send_batch(&self.vault));
+        if let Some(record) = &mut self.record {
+            record.to = self.tenants.newer.as_ref().map(Tenant::program);
+        }
+        if let Err(error) = sent {
+            tracing::warn!(prefix = self.paths.prefix, pid, error = %error, "welcome not sent");
+        }
+    }
+
+    fn on_client(&mut self, id: u64, client: Client, fds: Vec<OwnedFd>) {
+        match client {
+            Client::Attach => self.hand_out_segments(id),
+            Client::Verb(text) => match serde_json::from_str::<Verb>(&text) {
+                Ok(verb) => self.on_verb(id, verb, fds.into_iter().next().map(File::from)),
+                Err(error) => self.say(
+                    id,
+                    Exit::Usage,
+                    format!("this supervisor does not know that request: {error}"),
+                    Some("use a baton of the same version".into()),
+                ),
+            },
+        }
+    }
+
+    /// The segments for a tool, by descriptors that cannot write.
+    fn hand_out_segments(&mut self, id: u64) {
+        let message = match self.arena.read_only_fds() {
+            Ok(fds) => {
+                let (keys, fds): (Vec<String>, Vec<OwnedFd>) = fds
+                    .into_iter()
+                    .take(MAX_FDS)
+                    .map(|(name, fd)| (format!("segment/{name}"), fd))
+                    .unzip();
+                let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                return self.send_to(id, &ToClient::Fds { keys, last: true }, &borrowed);
+            }
+            Err(error) => ToClient::Refused {
+                why: error.to_string(),
+            },
+        };
+        self.send_to(id, &message, &[]);
+    }
+
+    fn on_verb(&mut self, id: u64, verb: Verb, binary: Option<File>) {
+        match (verb, binary) {
+            (Verb::Status, _) => self.measure(Purpose::Status(id), true),
+            (Verb::Stop, _) => self.on_stop(id),
+            (Verb::Plan { name }, Some(file)) => match self.machine.state {
+                State::Forwarding => self.start_job(Source::File(file), name, Some(id), false),
+                _ => self.busy(id),
+            },
+            (
+                Verb::Upgrade {
+                    name,
+                    soak_ms,
+                    argv,
+                },
+                Some(file),
+            ) => {
+                self.begin_upgrade(id, "upgrade", Source::File(file), name, soak_ms, argv);
+            }
+            (Verb::Plan { .. } | Verb::Upgrade { .. }, None) => {
+                self.say(
+                    id,
+                    Exit::Usage,
+                    "the binary's descriptor is missing".into(),
+                    Some("use a baton of the same version".into()),
+                );
+            }
+            (Verb::Rollback { revision, argv }, _) => self.on_rollback(id, revision, argv),
+        }
+    }
+
+    fn on_stop(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.stops = true;
+        }
+        self.event(Event::Stop);
+    }
+
+    /// In the upgrade: back by one swap, or by ending the newer one. Later: an upgrade to the
+    /// binary that forwarded before.
+    fn on_rollback(&mut self, id: u64, revision: Option<u64>, argv: Vec<String>) {
+        let open = matches!(
+            self.machine.state,
+            State::Plan
+                | State::Spawn
+                | State::Attach
+                | State::Migrate
+                | State::Warm
+                | State::Swap(_)
+                | State::Soak
+        );
+        if open && revision.is_none() {
+            if let Some(record) = &mut self.record {
+                record.watchers.push(id);
+                if let Some(from) = &record.from {
+                    let text = format!(
+                        "back to {} (generation {})",
+                        from.version.clone().unwrap_or_default(),
+                        from.generation.unwrap_or(0)
+                    );
+                    self.tell("rollback", None, &text);
+                }
+            }
+            return self.event(Event::Rollback);
+        }
+        if self.machine.state != State::Forwarding || self.record.is_some() {
+            return self.busy(id);
+        }
+        match self.former(revision) {
+            Ok((sha256, name)) => {
+                self.begin_upgrade(id, "rollback", Source::Kept(sha256), name, None, argv)
+            }
+            Err(why) => self.say(
+                id,
+                Exit::Refused,
+                why,
+                Some(format!("baton history {}", self.paths.prefix)),
+            ),
+        }
+    }
+
+    /// The binary that forwarded before the newest commit, or after the named receipt.
+    fn former(&self, revision: Option<u64>) -> Result<(String, String), String> {
+        use crate::state::Verdict::{Committed, TookOver};
+        let named = |receipt: &Receipt| {
+            let program = match receipt.verdict {
+                Committed | TookOver if revision.is_some() => receipt.to.clone(),
+                _ => receipt.from.clone(),
+            };
+            program.map(|program| {
+                (
+                    program.binary_sha256,
+                    program
+                        .version
+                        .unwrap_or_else(|| "the former binary".into()),
+                )
+            })
+        };
+        if let Some(number) = revision {
+            let entry = self
+                .history
+                .read(number)
+                .map_err(|error| error.to_string())?;
+            return named(&entry.receipt)
+                .ok_or_else(|| format!("receipt #{number} names no binary"));
+        }
+        let committed = self
+            .history
+            .numbers()
+            .into_iter()
+            .rev()
+            .filter_map(|number| self.history.read(number).ok());
+        let newest = committed
+            .map(|entry| entry.receipt)
+            .find(|receipt| receipt.verdict == Committed);
+        newest
+            .as_ref()
+            .and_then(named)
+            .ok_or_else(|| "there is no earlier version: nothing was committed yet".to_owned())
+    }
+
+    /// Opens the record of an upgrade and starts its plan, unless one runs.
+    fn begin_upgrade(
+        &mut self,
+        id: u64,
+        kind: &'static str,
+        source: Source,
+        name: String,
+        soak_ms: Option<u64>,
+        argv: Vec<String>,
+    ) {
+        if self.machine.state != State::Forwarding || self.record.is_some() || self.leaving {
+            return self.busy(id);
+        }
+        self.open_record(kind, Some(id), argv);
+        if let Some(record) = &mut self.record {
+            record.soak =
+                soak_ms.map_or(self.config.upgrade.soak.0, std::time::Duration::from_millis);
+        }
+        self.pending_job(source, name);
+        self.event(Event::Upgrade);
+    }
+
+    /// A new record; its number is the next receipt's.
+    pub(super) fn open_record(
+        &mut self,
+        kind: &'static str,
+        client: Option<u64>,
+        argv: Vec<String>,
+    ) {
+        let mut record = Record::new(self.history.next_number(), kind);
+        record.from = self.tenants.older.as_ref().map(Tenant::program);
+        if let Some(id) = client {
+            let uid = self
+                .connections
+                .get(&id)
+                .map_or(0, |connection| connection.peer.uid);
+            record.asked_by = Some(AskedBy {
+                uid,
+                user: host::user_name(uid),
+                argv,
+            });
+            record.watchers.push(id);
+        }
+        self.record = Some(record);
+    }
+
+    /// Another upgrade runs: its number and phase are named.
+    fn busy(&mut self, id: u64) {
+        let text = match &self.record {
+            Some(record) => format!(
+                "{} #{} runs, in phase {}",
+                record.kind,
+                record.number,
+                self.phase_word()
+            ),
+            None => format!("the instance is {}", self.machine.state.word()),
+        };
+        self.say(
+            id,
+            Exit::Busy,
+            text,
+            Some(format!("wait, or baton rollback {}", self.paths.prefix)),
+        );
+    }
+
+    fn phase_word(&self) -> &'static str {
+        if self.closing {
+            "closing"
+        } else {
+            self.machine.state.word()
+        }
+    }
+
+    /// The numbers for a `status` are there, or will not come.
+    pub(super) fn answer_status(&mut self, id: u64, measured: Measured) {
+        let exit = if self.machine.state == State::Idle {
+            Exit::NotRunning
+        } else {
+            Exit::Done
+        };
+        let status = self.status(measured);
+        self.finish_client(id, exit, &Answer::Status(Box::new(status)));
+    }
+
+    fn status(&self, measured: Measured) -> Status {
+        let Measured {
+            before,
+            now,
+            interval,
+        } = measured;
+        let left = self
+            .timer
+            .map(|(_, at)| nanos(at.saturating_duration_since(Instant::now())));
+        let last = self
+            .history
+            .numbers()
+            .last()
+            .and_then(|number| self.history.read(*number).ok());
+        Status {
+            schema: "baton.status/1".into(),
+            prefix: self.paths.prefix.clone(),
+            state: self.machine.state.word().into(),
+            supervisor: env!("CARGO_PKG_VERSION").into(),
+            supervisor_pid: std::process::id(),
+            owner: self.tenants.get(self.serving()).map(Tenant::shown),
+            next: self.tenants.get(other(self.serving())).map(Tenant::shown),
+            shards: self.layout.all().map(|shard| self.shard(shard)).collect(),
+            stats_interval_ns: before.as_ref().map(|_: &Stats| nanos(interval)),
+            stats: now,
+            stats_before: before,
+            upgrade: self.record.as_ref().map(|record| Running {
+                number: record.number,
+                phase: self.phase_word().into(),
+                left_ns: left,
+            }),
+            last: last.map(|entry| Last {
+                number: entry.receipt.number,
+                verdict: entry.receipt.verdict,
+                lost: entry.receipt.loss.packets,
+                ended: entry.receipt.ended,
+            }),
+            warnings: self.arena.warnings(),
+            huge_pages: self.arena.huge_pages(),
+        }
+    }
+
+    fn shard(&self, shard: usize) -> Shard {
+        let word = self.ledger.owner_word(shard);
+        let now = sys::clock_boottime_ns();
+        let beat = word
+            .lcore
+            .map(|lcore| self.ledger.heartbeat(lcore).load(Ordering::Relaxed))
+            .filter(|beat| *beat != 0);
+        Shard {
+            shard: u16::try_from(shard).unwrap_or(u16::MAX),
+            tenant: word.lcore.map(tenant_of),
+            lcore: word.lcore.map(|lcore| lcore % LCORES_PER_TENANT as u16),
+            generation: word.generation,
+            epoch: word.epoch,
+            heartbeat_age_ns: beat.map(|beat| now.saturating_sub(beat)),
+        }
+    }
+
+    /// One line of progress to everybody who watches the upgrade.
+    pub(super) fn tell(&mut self, step: &str, duration_ns: Option<u64>, text: &str) {
+        let Some(record) = &self.record else { return };
+        let line = Progress {
+            number: record.number,
+            at: stamp(Timestamp::now()),
+            step: step.to_owned(),
+            duration_ns,
+            text: text.to_owned(),
+        };
+        let message = ToClient::Line(serde_json::to_string(&line).unwrap_or_default());
+        for id in record.watchers.clone() {
+            self.send_to(id, &message, &[]);
+        }
+    }
+
+    /// Writes the receipt of the upgrade that is over, and tells everybody who watched.
+    pub(super) fn close(&mut self, after: Option<Stats>) {
+        let Some(mut record) = self.record.take() else {
+            return;
+        };
+        self.closing = false;
+        let watchers = std::mem::take(&mut record.watchers);
+        let refused: Option<Plan> = record.plan.take().filter(|plan| !plan.go);
+        let mut receipt = record.finish(&self.paths.prefix, host::host(), after.as_ref());
+        if let Err(error) = self.history.append(&mut receipt) {
+            tracing::error!(prefix = self.paths.prefix, upgrade = receipt.number, error = %error, "receipt not written");
+        }
+        tracing::info!(prefix = self.paths.prefix, upgrade = receipt.number, verdict = ?receipt.verdict, error = receipt.reason, "receipt");
+        let exit = Exit::from_code(receipt.exit_code);
+        let answer = match refused {
+            Some(plan) => Answer::Plan(Box::new(plan)),
+            None => Answer::Receipt(Box::new(receipt)),
+        };
+        for id in watchers {
+            self.finish_client(id, exit, &answer);
+        }
+    }
+
+    /// Everybody who waits for the end of forwarding hears of it.
+    pub(super) fn answer_stop(&mut self, exit: Exit, text: &str) {
+        let waiting: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.stops)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.say(id, exit, text.to_owned(), None);
+        }
+    }
+
+    /// Ends a client's verb with a sentence.
+    pub(super) fn say(&mut self, id: u64, exit: Exit, text: String, way_out: Option<String>) {
+        self.finish_client(id, exit, &Answer::Said { text, way_out });
+    }
+
+    /// Ends a client's verb.
+    pub(super) fn finish_client(&mut self, id: u64, exit: Exit, answer: &Answer) {
+        let result = serde_json::to_string(answer).unwrap_or_default();
+        self.send_to(
+            id,
+            &ToClient::End {
+                code: exit.code(),
+                result,
+            },
+            &[],
+        );
+        self.connections.remove(&id);
+    }
+
+    /// A client that went away, or does not read, is forgotten; nothing waits for it.
+    fn send_to(&mut self, id: u64, message: &ToClient, fds: &[std::os::fd::BorrowedFd<'_>]) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        if let Err(error) = connection.channel.send(message, fds) {
+            tracing::debug!(prefix = self.paths.prefix, pid = connection.peer.pid, error = %error, "client gone");
+            self.connections.remove(&id);
+        }
+    }
+}
+
+fn other(side: Side) -> Side {
+    if side == Side::Older {
+        Side::Newer
+    } else {
+        Side::Older
+    }
+}

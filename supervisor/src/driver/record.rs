@@ -1,0 +1,380 @@
+//! The upgrade that is under way, as far as its receipt will tell of it.
+
+use std::time::{Duration, Instant};
+
+use baton_schema::control::{Report, Stats};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::exit::Exit;
+use crate::plan::{Plan, QueueLoad};
+use crate::receipt::{
+    self, AskedBy, GateRow, Host, Loss, Mbufs, PhaseRecord, Program, QueueRecord, Receipt,
+    ShardRecord, ZoneRecord,
+};
+use crate::state::{Cause, Phase, Side, Verdict};
+
+/// What a tenant calls the sessions its check did not find.
+const LOST_SESSIONS: &str = "lost_sessions";
+
+/// An upgrade, a rollback or a takeover on its way to a receipt.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) number: u64,
+    pub(super) kind: &'static str,
+    pub(super) asked_by: Option<AskedBy>,
+    pub(super) from: Option<Program>,
+    pub(super) to: Option<Program>,
+    pub(super) zones: Vec<ZoneRecord>,
+    pub(super) shards: Vec<ShardRecord>,
+    pub(super) gate: Vec<GateRow>,
+    pub(super) before: Option<Stats>,
+    pub(super) loads: Vec<QueueLoad>,
+    pub(super) soak: Duration,
+    pub(super) plan: Option<Plan>,
+    /// Another code than the verdict's.
+    pub(super) exit: Option<Exit>,
+    /// Clients that want to hear of it.
+    pub(super) watchers: Vec<u64>,
+    /// What the failing tenant said.
+    pub(super) why: Option<String>,
+    started: Timestamp,
+    began: Instant,
+    phases: Vec<PhaseRecord>,
+    open: Option<OpenPhase>,
+    decided: Option<(Verdict, Cause)>,
+    lost_sessions: Option<u64>,
+}
+
+#[derive(Debug)]
+struct OpenPhase {
+    name: Phase,
+    since: Instant,
+    detail: Map<String, Value>,
+    text: Vec<String>,
+    result: &'static str,
+}
+
+/// A phase that ended, for the progress shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) step: String,
+    pub(super) duration_ns: u64,
+    pub(super) text: String,
+}
+
+impl Record {
+    pub(super) fn new(number: u64, kind: &'static str) -> Record {
+        Record {
+            number,
+            kind,
+            asked_by: None,
+            from: None,
+            to: None,
+            zones: Vec::new(),
+            shards: Vec::new(),
+            gate: Vec::new(),
+            before: None,
+            loads: Vec::new(),
+            soak: Duration::ZERO,
+            plan: None,
+            exit: None,
+            watchers: Vec::new(),
+            why: None,
+            started: Timestamp::now(),
+            began: Instant::now(),
+            phases: Vec::new(),
+            open: None,
+            decided: None,
+            lost_sessions: None,
+        }
+    }
+
+    /// The first cause stands, a later verdict replaces an earlier one.
+    pub(super) fn decide(&mut self, verdict: Verdict, cause: Cause) {
+        let first = match self.decided {
+            Some((_, first)) if first != Cause::None => first,
+            _ => cause,
+        };
+        self.decided = Some((verdict, first));
+        if let Some(open) = &mut self.open {
+            open.result = match cause {
+                Cause::None => "ok",
+                Cause::Plan => "refused",
+                Cause::Failed(_) => "failed",
+                Cause::Deadline(_) => "deadline",
+                Cause::Died(..) => "died",
+                Cause::Gate => "breached",
+                Cause::Operator => "ended",
+            };
+        }
+    }
+
+    /// The phase that now runs; gives back the one that ended, if another did.
+    pub(super) fn phase(&mut self, now: Option<Phase>) -> Option<Ended> {
+        if self.open.as_ref().map(|open| open.name) == now {
+            return None;
+        }
+        let ended = self.open.take().map(|open| self.close(open));
+        self.open = now.map(|name| OpenPhase {
+            name,
+            since: Instant::now(),
+            detail: Map::new(),
+            text: Vec::new(),
+            result: "ok",
+        });
+        ended
+    }
+
+    fn close(&mut self, open: OpenPhase) -> Ended {
+        let duration_ns = nanos(open.since.elapsed());
+        let text = if open.text.is_empty() {
+            open.result.to_owned()
+        } else {
+            open.text.join(", ")
+        };
+        self.phases.push(PhaseRecord {
+            name: open.name.to_string(),
+            started_ns: nanos(open.since.duration_since(self.began)),
+            duration_ns,
+            result: open.result.to_owned(),
+            detail: open.detail,
+        });
+        Ended {
+            step: open.name.to_string(),
+            duration_ns,
+            text,
+        }
+    }
+
+    /// A remark in the open phase.
+    pub(super) fn remark(&mut self, text: impl Into<String>) {
+        if let Some(open) = &mut self.open {
+            open.text.push(text.into());
+        }
+    }
+
+    /// What a tenant reported of a phase.
+    pub(super) fn report(&mut self, report: &Report, bytes_before: impl Fn(&str) -> Option<u64>) {
+        if let Some(open) = &mut self.open {
+            for (name, value) in &report.counts {
+                open.detail.insert(name.clone(), (*value).into());
+                open.text.push(format!("{name} {value}"));
+            }
+            open.text.extend(report.notes.iter().cloned());
+        }
+        self.lost_sessions = report.count(LOST_SESSIONS).or(self.lost_sessions);
+        for zone in &report.zones {
+            let row = ZoneRecord {
+                name: zone.name.clone(),
+                policy: zone.policy,
+                from_version: (zone.from_version > 0).then_some(zone.from_version),
+                to_version: zone.to_version,
+                records_before: bytes_before(&zone.name),
+                records_after: (zone.records > 0).then_some(zone.records),
+                bytes_after: Some(zone.bytes),
+                losses_forward: Vec::new(),
+                losses_back: zone.losses_back.clone(),
+            };
+            match self.zones.iter_mut().find(|known| known.name == row.name) {
+                Some(known) => *known = row,
+                None => self.zones.push(row),
+            }
+        }
+    }
+
+    /// A shard changed hands; its queues get the rates of before.
+    pub(super) fn moved(&mut self, mut shard: ShardRecord, ring: Option<(u32, u32)>) {
+        let of_shard = self.loads.iter().filter(|load| load.queue == shard.shard);
+        shard.queues = of_shard
+            .map(|load| QueueRecord {
+                port: load.port.clone(),
+                queue: load.queue,
+                ring_entries: Some(load.ring_entries),
+                ring_used_at_takeover: ring.map(|(used, _)| used),
+                rate_before_pps: Some(load.rate_pps),
+                absorbs_ns: (u64::from(load.ring_entries) * 1_000_000_000)
+                    .checked_div(load.rate_pps),
+            })
+            .collect();
+        self.shards.push(shard);
+    }
+
+    /// The verdict, once there is one.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.decided.map(|(verdict, _)| verdict)
+    }
+
+    /// In which phase and why, unless it simply committed.
+    fn reason(&self) -> Option<String> {
+        let (_, cause) = self.decided?;
+        let head = match cause {
+            Cause::None => return None,
+            Cause::Plan => "plan".to_owned(),
+            Cause::Failed(phase) => format!("in {phase}"),
+            Cause::Deadline(phase) => format!("in {phase}: not done before the deadline"),
+            Cause::Died(side, phase) => format!("in {phase}: the {} tenant died", word(side)),
+            Cause::Gate => "gate".to_owned(),
+            Cause::Operator => "operator".to_owned(),
+        };
+        match &self.why {
+            Some(why) => Some(format!("{head}: {}", why.trim_end())),
+            None => Some(head),
+        }
+    }
+
+    /// The receipt; `after` are the owner's numbers at the end.
+    pub(super) fn finish(mut self, prefix: &str, host: Host, after: Option<&Stats>) -> Receipt {
+        self.phase(None);
+        let (verdict, _) = self
+            .decided
+            .unwrap_or((Verdict::Interrupted, Cause::Operator));
+        let counters = receipt::device_counters(self.before.as_ref(), after);
+        let mbufs = after
+            .map(|stats| &stats.mbufs)
+            .filter(|mbufs| mbufs.total > 0)
+            .map(|mbufs| Mbufs {
+                total: mbufs.total,
+                accounted: mbufs.accounted,
+                unaccounted: mbufs.unaccounted,
+            });
+        let loss = Loss::derive(&counters, mbufs.as_ref(), self.lost_sessions);
+        let mut receipt = Receipt {
+            schema: receipt::SCHEMA.to_owned(),
+            number: self.number,
+            prefix: prefix.to_owned(),
+            kind: self.kind.to_owned(),
+            reason: self.reason(),
+            drops: receipt::drops(self.before.as_ref(), after),
+            asked_by: self.asked_by,
+            host,
+            started: stamp(self.started),
+            ended: stamp(Timestamp::now()),
+            from: self.from,
+            to: self.to,
+            phases: self.phases,
+            zones: self.zones,
+            shards: self.shards,
+            device_counters: counters,
+            mbufs,
+            gate: self.gate,
+            loss,
+            verdict,
+            exit_code: 0,
+            previous_receipt_sha256: None,
+        };
+        receipt.exit_code = self.exit.unwrap_or_else(|| receipt.exit()).code();
+        receipt
+    }
+}
+
+fn word(side: Side) -> &'static str {
+    match side {
+        Side::Older | Side::Retiring => "older",
+        Side::Newer => "newer",
+    }
+}
+
+/// RFC 3339 with nine digits of fraction, in UTC.
+pub(super) fn stamp(at: Timestamp) -> String {
+    format!("{at:.9}")
+}
+
+/// Nanoseconds that fit 64 bits for 584 years.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        Host {
+            name: "h".into(),
+            boot_id: "b".into(),
+            kernel: "6.18".into(),
+            supervisor: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn phases_follow_one_another_and_carry_what_was_reported() {
+        let mut record = Record::new(3, "upgrade");
+        assert_eq!(record.phase(Some(Phase::Plan)), None);
+        assert_eq!(
+            record.phase(Some(Phase::Plan)),
+            None,
+            "the same phase goes on"
+        );
+        let ended = record.phase(Some(Phase::Migrate)).expect("plan ended");
+        assert_eq!((ended.step.as_str(), ended.text.as_str()), ("plan", "ok"));
+        let report = Report {
+            counts: vec![("rounds".into(), 3)],
+            ..Report::default()
+        };
+        record.report(&report, |_| None);
+        assert_eq!(record.phase(None).expect("migrate ended").text, "rounds 3");
+        let receipt = record.finish("edge1", host(), None);
+        assert_eq!(receipt.phases.len(), 2);
+        assert_eq!(receipt.phases[1].detail["rounds"], 3);
+    }
+
+    #[test]
+    fn the_first_cause_stands_and_the_last_verdict() {
+        let mut record = Record::new(1, "upgrade");
+        record.phase(Some(Phase::Soak));
+        record.decide(Verdict::RolledBack, Cause::Died(Side::Newer, Phase::Soak));
+        record.why = Some("signal: 6".into());
+        record.decide(Verdict::TookOver, Cause::Died(Side::Older, Phase::Rollback));
+        let receipt = record.finish("edge1", host(), None);
+        assert_eq!(receipt.verdict, Verdict::TookOver);
+        assert_eq!(
+            receipt.reason.as_deref(),
+            Some("in soak: the newer tenant died: signal: 6")
+        );
+        assert_eq!(receipt.phases[0].result, "died");
+    }
+
+    #[test]
+    fn a_commit_has_no_reason_and_claims_no_loss_it_did_not_measure() {
+        let mut record = Record::new(1, "upgrade");
+        record.decide(Verdict::Committed, Cause::None);
+        let receipt = record.finish("edge1", host(), None);
+        assert_eq!((receipt.reason, receipt.exit_code), (None, 0));
+        assert_eq!(receipt.loss, Loss::default());
+        assert!(
+            receipt.started.ends_with('Z')
+                && receipt.started.len() == "2026-11-22T12:04:06.102000000Z".len()
+        );
+    }
+
+    #[test]
+    fn a_queue_says_how_long_its_ring_bears_the_rate() {
+        let mut record = Record::new(1, "upgrade");
+        record.loads = vec![QueueLoad {
+            port: "inside".into(),
+            queue: 1,
+            rate_pps: 1_000_000,
+            ring_entries: 4096,
+            posted: 4096,
+        }];
+        let shard = ShardRecord {
+            shard: 1,
+            direction: "forward".into(),
+            canary: false,
+            lcore: 0,
+            gap_ns: Some(12_000),
+            epoch_before: 1,
+            epoch_after: 2,
+            records_in_last_delta: Some(0),
+            queues: vec![],
+        };
+        record.moved(shard, Some((9, 4096)));
+        let queue = &record.shards[0].queues[0];
+        assert_eq!(
+            (queue.absorbs_ns, queue.ring_used_at_takeover),
+            (Some(4_096_000), Some(9))
+        );
+    }
+}

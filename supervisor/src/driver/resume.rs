@@ -1,0 +1,218 @@
+//! Taking up a headless instance: its tenant comes back to the control socket and brings every
+//! descriptor; arena, ledger and directory are found behind them.
+//!
+//! ```text
+//!   tenant      Hello{resume} -> ; <- GetStats ; Deposit.. (each acknowledged) -> ; Snapshot -> (all is there)
+//! ```
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use baton_schema::Manifest;
+use baton_schema::control::{FromPrimary, Opening, ToPrimary};
+use baton_shared_state::arena::{Access, Arena};
+use baton_shared_state::channel::{Channel, ChannelError, Listener};
+use baton_shared_state::directory::Directory;
+use baton_shared_state::ledger::Ledger;
+use baton_shared_state::paths::Paths;
+use baton_shared_state::sys;
+use baton_shared_state::vault::Vault;
+use nix::sys::signal::Signal;
+
+use super::boot::{DriverError, Lock, World, assemble};
+use super::handover::Layout;
+use super::jobs::Wake;
+use super::notify::Signals;
+use super::tenants::{self, TenantRecord};
+use super::{Driver, Live, Tenant};
+use crate::config::Config;
+use crate::state::Event;
+
+/// How long a tenant may take to come back; it looks for a supervisor many times a second.
+const RETURN: Duration = Duration::from_secs(10);
+
+/// A tenant that came back.
+struct Returned {
+    record: TenantRecord,
+    pidfd: OwnedFd,
+    channel: Channel,
+    manifest: Manifest,
+}
+
+/// A driver for what is there already.
+pub(super) fn resume(
+    paths: Paths,
+    config: Config,
+    lock: Lock,
+    signals: Signals,
+    wake: Wake,
+    alive: &[TenantRecord],
+) -> Result<(Driver, Event), DriverError> {
+    let first = alive.first().map_or(0, |tenant| tenant.pid);
+    let headless = |why: &str| DriverError::Headless {
+        prefix: paths.prefix.clone(),
+        pid: first,
+        why: why.to_owned(),
+    };
+    let listener = Listener::bind(&paths.socket())?;
+    let mut vault = Vault::new();
+    let mut returned = await_return(&listener, &mut vault, alive);
+    if returned.is_empty() {
+        return Err(headless("did not come back to the control socket"));
+    }
+    let arena = attach(&vault)?;
+    let ledger = Ledger::open(&arena)?;
+    let directory = Directory::take_over(&arena)?;
+    let shards = u16::try_from(ledger.shard_count()).unwrap_or(1);
+    let layout = Layout {
+        shards,
+        lcores: config.lcores(),
+    };
+    let owner = returned
+        .iter()
+        .position(|tenant| layout.all_with(&ledger, tenant.record.slot));
+    let Some(owner) = owner.map(|at| returned.swap_remove(at)) else {
+        return Err(headless(
+            "does not own every shard: an upgrade was cut off in its swap",
+        ));
+    };
+    end_others(alive, &owner.record);
+    let generations = directory.list().into_iter().map(|zone| zone.generation);
+    let last_generation = generations
+        .chain(alive.iter().map(|tenant| tenant.generation))
+        .max()
+        .unwrap_or(0);
+    let generation = ledger.live_generation().unwrap_or(owner.record.generation);
+    let world = World {
+        listener,
+        arena,
+        ledger,
+        directory,
+        vault,
+        candidate: None,
+        layout,
+    };
+    let mut driver = assemble(paths, config, lock, signals, wake, world);
+    let Returned {
+        record,
+        pidfd,
+        channel,
+        manifest,
+    } = owner;
+    driver.live = Some(Live {
+        sha256: record.binary_sha256.clone(),
+        generation,
+    });
+    driver.last_generation = last_generation;
+    driver.tenants.older = Some(Tenant::adopt(pidfd, &record, channel, manifest));
+    driver.withdraw_leftovers();
+    driver.store_tenants();
+    driver.free_slots();
+    tracing::info!(
+        prefix = driver.paths.prefix,
+        pid = record.pid,
+        generation,
+        "headless instance taken up"
+    );
+    Ok((driver, Event::Resumed))
+}
+
+/// Waits until the tenants that live are back, or the time is over; all their descriptors are
+/// then in the vault.
+fn await_return(listener: &Listener, vault: &mut Vault, alive: &[TenantRecord]) -> Vec<Returned> {
+    let deadline = Instant::now() + RETURN;
+    let mut returned: Vec<Returned> = Vec::new();
+    while returned.len() < alive.len() && Instant::now() < deadline {
+        let Ok(channel) = listener.accept(deadline) else {
+            break;
+        };
+        match take_in(channel, vault, alive, deadline) {
+            Ok(Some(tenant)) => {
+                returned.retain(|known| known.record.pid != tenant.record.pid);
+                returned.push(tenant);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = %error, "a returning tenant's connection failed"),
+        }
+    }
+    returned
+}
+
+/// One connection: a tenant with all its descriptors, or somebody else, who may try again later.
+fn take_in(
+    channel: Channel,
+    vault: &mut Vault,
+    alive: &[TenantRecord],
+    deadline: Instant,
+) -> Result<Option<Returned>, ChannelError> {
+    let peer = channel.peer()?;
+    let Some((
+        Opening::Hello {
+            manifest, resume, ..
+        },
+        _,
+    )) = channel.recv::<Opening>(deadline)?
+    else {
+        return Ok(None);
+    };
+    let known = alive
+        .iter()
+        .find(|tenant| tenant.pid == peer.pid && Some(tenant.slot) == resume);
+    let Some((record, pidfd)) =
+        known.and_then(|record| Some((record.clone(), tenants::open(record)?)))
+    else {
+        return Ok(None);
+    };
+    // Answered after the last deposit: the end of what it brings.
+    channel.send(&ToPrimary::GetStats, &[])?;
+    loop {
+        match channel.recv::<FromPrimary>(deadline)? {
+            Some((FromPrimary::Deposit { keys }, fds)) => {
+                if !vault.put_all(keys, fds) {
+                    return Ok(None);
+                }
+                channel.send(&ToPrimary::Acknowledged, &[])?;
+            }
+            Some((FromPrimary::Snapshot(_), _)) => {
+                return Ok(Some(Returned {
+                    record,
+                    pidfd,
+                    channel,
+                    manifest,
+                }));
+            }
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
+fn attach(vault: &Vault) -> Result<Arena, DriverError> {
+    let keys: Vec<String> = vault
+        .keys()
+        .filter(|key| key.starts_with("segment/"))
+        .map(str::to_owned)
+        .collect();
+    let segments = keys.iter().filter_map(|key| {
+        Some((
+            key.strip_prefix("segment/")?.to_owned(),
+            vault.duplicate(key)?,
+        ))
+    });
+    Ok(Arena::attach(segments.collect(), Access::ReadWrite)?)
+}
+
+/// Who owns nothing was the newer one of an upgrade that nobody leads any more.
+fn end_others(alive: &[TenantRecord], owner: &TenantRecord) {
+    use std::os::fd::AsFd;
+    for other in alive.iter().filter(|tenant| tenant.pid != owner.pid) {
+        if let Some(pidfd) = tenants::open(other) {
+            tracing::warn!(
+                pid = other.pid,
+                generation = other.generation,
+                "a tenant without shards is ended"
+            );
+            let _ = sys::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL);
+        }
+    }
+}
