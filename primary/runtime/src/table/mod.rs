@@ -35,7 +35,6 @@ use core::ops::Range;
 use std::sync::Arc;
 
 /// A shard's view of a table; `K` is the key, `V` what the program stores, `H` what baton counts.
-#[derive(Debug)]
 pub struct Table<K, V, H = Hot64> {
     ids: IdShard,
     space: IdSpace,
@@ -55,6 +54,12 @@ pub struct Table<K, V, H = Hot64> {
     now_s: u32,
     fold_at: u32,
     copied: bool,
+}
+
+impl<K, V, H> core::fmt::Debug for Table<K, V, H> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Table").field("rows", &self.index.len()).finish_non_exhaustive()
+    }
 }
 
 /// Bytes of the largest record that is written through.
