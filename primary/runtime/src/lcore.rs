@@ -185,7 +185,7 @@ impl<D: Datapath> Run<D> {
         self.shard.io.flush();
         let (done, records) = self.shard.fold(FOLD_LIMIT);
         self.shard.io.counters.set(Count::Records, records);
-        if done && self.transition.fold() == Fold::Up {
+        if done && self.transition.fold() != Fold::No {
             self.transition.set_folded(self.shard.index());
         }
     }

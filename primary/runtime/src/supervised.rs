@@ -237,7 +237,7 @@ impl<D: Datapath> Control<'_, D> {
             Phase::Migrate => self.tenant.migrate(),
             Phase::Warm => self.tenant.warm(),
             Phase::Commit => self.tenant.commit(),
-            Phase::Rollback => Ok(self.tenant.prepare_rollback()),
+            Phase::Rollback => self.tenant.prepare_rollback(),
             Phase::Soak | Phase::Audit => Ok(Report::default()),
             other => Err(Error::new(format!("{other} is no phase of a primary"))),
         };

@@ -22,7 +22,7 @@ use crate::zone::{Copied, Opened, Opener, Zones};
 use baton_schema::control::{Report, ZoneReport};
 use baton_shared_state::arena::Arena;
 use baton_shared_state::directory::Directory;
-use baton_shared_state::ledger::Ledger;
+use baton_shared_state::ledger::{Ledger, tenant_of};
 use baton_shared_state::lifeline::Lifelines;
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::sync::Ordering;
@@ -360,10 +360,27 @@ impl<D: Datapath> Tenant<D> {
     /// The older generation is not needed any more: its counters are folded in.
     pub(crate) fn commit(&mut self) -> Result<Report, Error> {
         self.transition.write_through(false);
-        self.transition.ask_fold(Fold::Up);
+        self.fold(Fold::Up)?;
+        self.standing.live = Some(self.standing.generation);
+        Ok(Report::default())
+    }
+
+    /// The shards are about to go back: counters are folded; what is counted from here on, as each leaves.
+    pub(crate) fn prepare_rollback(&mut self) -> Result<Report, Error> {
+        self.fold(Fold::Back)?;
+        Ok(Report::default())
+    }
+
+    /// Has the lcores fold the carried counters of the shards that this tenant owns.
+    fn fold(&self, way: Fold) -> Result<(), Error> {
+        self.transition.ask_fold(way);
         let deadline = Instant::now() + OWNERS;
         for shard in 0..self.shards {
-            while !self.transition.folded(shard) {
+            let ours = || {
+                let owner = self.ledger.owner_word(usize::from(shard)).lcore;
+                owner.is_some_and(|slot| tenant_of(slot) == self.standing.tenant)
+            };
+            while ours() && !self.transition.folded(shard) {
                 if Instant::now() > deadline {
                     return Err(Error::new(format!(
                         "shard {shard}: carried counters were not folded within {} s",
@@ -373,14 +390,7 @@ impl<D: Datapath> Tenant<D> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        self.standing.live = Some(self.standing.generation);
-        Ok(Report::default())
-    }
-
-    /// The shards are about to go back: counters are folded as each one leaves.
-    pub(crate) fn prepare_rollback(&mut self) -> Report {
-        self.transition.ask_fold(Fold::Back);
-        Report::default()
+        Ok(())
     }
 
     /// The lcores' mailboxes, by index.

@@ -241,7 +241,12 @@ impl World {
             // The rings hold 256: more on their way would be dropped by name, not lost.
             while self.next - self.due > 128 {
                 self.receive();
-                assert!(Instant::now() < until, "{} of {} came back", self.due, self.next);
+                assert!(
+                    Instant::now() < until,
+                    "{} of {} came back",
+                    self.due,
+                    self.next
+                );
             }
         }
     }
@@ -339,7 +344,7 @@ fn sessions_and_packets_survive_an_upgrade_a_rollback_and_another_upgrade() {
         "both generations of the records stand side by side"
     );
 
-    newer.prepare_rollback();
+    newer.prepare_rollback().expect("counters folded");
     world.swap(0, 1, 1060);
     world.send(5_000, 1000);
     world.settle();
@@ -383,7 +388,7 @@ fn counters_are_carried_there_and_back() {
     world.swap(1, 2, 1000);
     world.send(400, 1000);
     world.settle();
-    newer.prepare_rollback();
+    newer.prepare_rollback().expect("counters folded");
     world.swap(0, 1, 1000);
     world.settle();
     let sent = u64::from(world.next);

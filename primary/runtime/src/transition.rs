@@ -60,6 +60,9 @@ impl Transition {
 
     /// Asks every shard to fold its carried counters: at once (`Up`), or as it goes back (`Back`).
     pub fn ask_fold(&self, way: Fold) {
+        self.folded
+            .iter()
+            .for_each(|shard| shard.store(0, Ordering::Relaxed));
         self.fold.store(way as u32, Ordering::Release);
     }
 

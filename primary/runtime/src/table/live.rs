@@ -7,6 +7,9 @@ use baton_schema::Record;
 use baton_shared_state::sync::Ordering;
 use baton_shared_state::table::HotWords;
 
+/// A round of folding is spread over no more ticks than this.
+const FOLD_TICKS: u32 = 64;
+
 impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// Copies one record up from the older generation; whether it comes back as it went.
     fn copy_up(&self, id: u32, older: &Previous) -> bool {
@@ -38,6 +41,44 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         }
         copied.bytes = copied.records * older.path.to_size() as u64;
         copied
+    }
+
+    /// Folds the carried counters of the next rows; `true` when all have had their turn.
+    fn fold_some(&mut self, limit: u32, way: Fold) -> bool {
+        let Some(older) = &self.older_hot else {
+            return true;
+        };
+        let old = zones::raw_hot(older, self.space.total());
+        let capacity = self.capacity();
+        for _ in 0..limit.max(capacity / FOLD_TICKS) {
+            if self.fold_at >= capacity {
+                return true;
+            }
+            let id = self.id_at(self.fold_at);
+            if self.keys.is_live(id) {
+                match way {
+                    Fold::Back => self.hot.fold_down(id, &old, &older.path),
+                    Fold::Up | Fold::No => self.hot.fold_up(id, &old, &older.path),
+                }
+            }
+            self.fold_at += 1;
+        }
+        false
+    }
+
+    /// Folds back what has been counted since the row's turn: only that is left to do while nobody polls.
+    fn fold_back_touched(&mut self) {
+        let Some(older) = &self.older_hot else {
+            return;
+        };
+        let old = zones::raw_hot(older, self.space.total());
+        for range in self.ranges.clone() {
+            self.dirty.drain_range(range, |id| {
+                if self.keys.is_live(id) {
+                    self.hot.fold_down(id, &old, &older.path);
+                }
+            });
+        }
     }
 
     /// Makes index and free ids anew from the states of the rows.
@@ -84,19 +125,8 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
     }
 
     fn release(&mut self) {
-        if self.transition.fold() == Fold::Back
-            && let Some(older) = &self.older_hot
-        {
-            let old = zones::raw_hot(older, self.space.total());
-            for id in self
-                .ranges
-                .iter()
-                .cloned()
-                .flatten()
-                .filter(|&id| self.keys.is_live(id))
-            {
-                self.hot.fold_down(id, &old, &older.path);
-            }
+        if self.transition.fold() == Fold::Back {
+            self.fold_back_touched();
         }
     }
 
@@ -105,27 +135,21 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
             // Every shard has moved: nobody copies any more.
             self.tracking.store(0, Ordering::Relaxed);
         }
-        if self.transition.fold() != Fold::Up {
-            return true;
-        }
-        self.older = None;
-        let Some(older) = &self.older_hot else {
-            return true;
-        };
-        let old = zones::raw_hot(older, self.space.total());
-        let capacity = self.capacity();
-        for _ in 0..limit.max(capacity / 64) {
-            if self.fold_at >= capacity {
-                self.older_hot = None;
-                return true;
+        match self.transition.fold() {
+            Fold::No => true,
+            Fold::Up => {
+                self.older = None;
+                let done = self.fold_some(limit, Fold::Up);
+                if done {
+                    self.older_hot = None;
+                }
+                done
             }
-            let id = self.id_at(self.fold_at);
-            if self.keys.is_live(id) {
-                self.hot.fold_up(id, &old, &older.path);
+            Fold::Back => {
+                self.note_counted = self.older_hot.is_some();
+                self.fold_some(limit, Fold::Back)
             }
-            self.fold_at += 1;
         }
-        false
     }
 
     fn records(&self) -> u64 {

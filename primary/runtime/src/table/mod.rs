@@ -54,11 +54,15 @@ pub struct Table<K, V, H = Hot64> {
     now_s: u32,
     fold_at: u32,
     copied: bool,
+    /// Counted rows are marked too: their counters are being folded back.
+    note_counted: bool,
 }
 
 impl<K, V, H> core::fmt::Debug for Table<K, V, H> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Table").field("rows", &self.index.len()).finish_non_exhaustive()
+        f.debug_struct("Table")
+            .field("rows", &self.index.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +124,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
                 .as_ref()
                 .and_then(|key| self.index.find(hashes[at], |id| self.keys.is(id, key)));
             if let Some(id) = id {
-                self.hot.count(id, 1, packet.len() as u64, self.now_s);
+                self.count(id, 1, packet.len() as u64, self.now_s);
             }
             found[at] = Some((packet, key, id.map(|id| self.records.read(id))));
         }
@@ -160,6 +164,9 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
             return Err(full);
         }
         self.mark(id);
+        if self.note_counted {
+            self.dirty.mark(id);
+        }
         Ok(id)
     }
 
@@ -198,6 +205,9 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     #[inline]
     pub fn count(&self, id: u32, packets: u64, bytes: u64, now_s: u32) {
         self.hot.count(id, packets, bytes, now_s);
+        if self.note_counted {
+            self.dirty.mark(id);
+        }
     }
 
     /// The second in which a row last had a packet, in this generation or the one before.

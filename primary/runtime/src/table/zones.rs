@@ -187,6 +187,7 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
             now_s: 0,
             fold_at: 0,
             copied: false,
+            note_counted: false,
         })
     }
 }
