@@ -55,7 +55,7 @@ pub struct Progress {
 
 /// The result of a verb.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
     /// Of `status`.
     Status(Box<Status>),
