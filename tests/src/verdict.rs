@@ -250,9 +250,12 @@ pub fn gaps_ns(receipt: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// Whether a device counter counts packets, rather than events.
+/// Whether a device counter counts packets, rather than events: a transmit ring found empty is rest, not loss.
 fn counts_loss(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
+    if name == "tx_empty" {
+        return false;
+    }
     [
         "drop", "full", "empty", "missed", "invalid", "no_mbuf", "error",
     ]
