@@ -33,6 +33,7 @@ use crate::vnet;
 
 const FILE_HEADER: u64 = 24;
 const FRAME_HEADER: usize = 16;
+const ETHERNET_HEADER: usize = 14;
 const MAGIC_US: u32 = 0xa1b2_c3d4;
 const MAGIC_NS: u32 = 0xa1b2_3c4d;
 const LINKTYPE_ETHERNET: u32 = 1;
@@ -42,6 +43,7 @@ const RX_AT: usize = 0;
 const TX_AT: usize = 1;
 const RX_OVERSIZED: usize = 0;
 const WRITE_ERRORS: usize = 1;
+const RX_SHORT: usize = 2;
 
 pub(crate) fn create(spec: &PortSpec, cursors: Region) -> Result<Vec<Created>, PortError> {
     let facts = Facts {
@@ -158,6 +160,11 @@ impl PcapPort {
                 _ => return None,
             };
             let next = at + (FRAME_HEADER + len) as u64;
+            if len < ETHERNET_HEADER {
+                add(self.cursors.counter(RX_SHORT), 1);
+                at = next;
+                continue;
+            }
             if FRAME_HEADER + len <= got {
                 return Some((len, next));
             }
@@ -277,6 +284,7 @@ impl Port for PcapPort {
         let load = |i: usize| self.cursors.counter(i).load(Ordering::Relaxed);
         vec![
             ("rx_oversized", load(RX_OVERSIZED)),
+            ("rx_short", load(RX_SHORT)),
             ("tx_write_errors", load(WRITE_ERRORS)),
         ]
     }

@@ -448,4 +448,21 @@ mod tests {
             assert_eq!(parse_mac(text), None, "{text}");
         }
     }
+
+    #[test]
+    fn no_string_whatever_makes_the_parser_panic() {
+        let strings = [
+            "net_af_xdp0,iface=ens5f0,queue_count=2,mode=native",
+            "net_null0,size=64,template=00,flows=3,mac=02:00:00:00:00:01",
+        ];
+        for text in strings {
+            for at in 0..=text.len() {
+                for odd in ["", ",", "=", ",,", "\0", "é", "9999999999", "-1"] {
+                    let broken = format!("{}{odd}{}", &text[..at], &text[at..]);
+                    let _ = PortSpec::parse_vdev(&broken);
+                    let _ = PortSpec::parse_vdev(&broken[..at]);
+                }
+            }
+        }
+    }
 }

@@ -3,14 +3,16 @@
 //! One UMEM registration per port over the whole data segment: a UMEM address is an offset in it,
 //! chunk = mbuf. The kernel writes 256 bytes into each chunk (XDP's headroom), which is ours too.
 //!
-//! Layout: [`rings`]. No cursors: the indices of the rings are all there is.
+//! Layout: [`rings`]. No cursors but one flag: the indices of the rings are all there is.
 //!
 //! Order: every step stores the `place` of its mbufs, then the ring index.
 //! - receive: (app, mark | rx index), then rx consumer.    fill: (fill, index), then fill producer.
 //! - send: (tx, index), then tx producer.    reap: (comp, index), then comp consumer, then the free.
 //!
-//! Failure: the next owner reads the indices and settles each mbuf by one compare with its `place`
-//! ([`repair`]); what the kernel holds is never touched. Socket, UMEM and link live on in the vault.
+//! Failure: after the death of an owner the next one reads the indices and settles each mbuf by one
+//! compare with its `place` ([`repair`]); what the kernel holds is never touched. Socket, UMEM and
+//! link live on in the vault. An interface that goes away unbinds its sockets: whoever adopts the
+//! port then takes its buffers back, and says so by cursor 0 to those who mapped the rings before.
 
 mod program;
 mod queue;
@@ -92,6 +94,13 @@ pub(crate) fn adopt(
 ) -> Result<Box<dyn Port>, PortError> {
     let cursors = Cursors::open(spec, queue, cursors)?;
     let fd = need_fd(spec, fds, &queue_key(spec, queue, "xsk"))?;
+    let (rings, gone) = match map(spec, spec.place(), fd.as_fd()) {
+        // The kernel maps the rings of bound sockets only: this one's interface went away.
+        Err(PortError::System { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
+            (Rings::gone(spec.rxd, spec.txd), true)
+        }
+        other => (other?, false),
+    };
     Ok(Box::new(XdpPort {
         hand: Hand {
             pool: *pool,
@@ -99,9 +108,10 @@ pub(crate) fn adopt(
             queue,
         },
         cursors,
-        rings: map(spec, spec.place(), fd.as_fd())?,
+        rings,
         fd,
         iface: spec.place().to_owned(),
+        gone,
     }))
 }
 

@@ -18,6 +18,8 @@ use crate::sys::netif;
 use crate::sys::socket::{wake_rx, wake_tx};
 use crate::vnet;
 
+/// The cursor that says the interface went away.
+const GONE: usize = 0;
 const RX_NO_MBUF: usize = 0;
 const RX_BAD_DESC: usize = 1;
 const TX_RING_FULL: usize = 2;
@@ -50,6 +52,8 @@ pub(super) struct XdpPort {
     pub(super) rings: Rings,
     pub(super) fd: OwnedFd,
     pub(super) iface: String,
+    /// The interface went away: the rings are stand-ins.
+    pub(super) gone: bool,
 }
 
 impl XdpPort {
@@ -95,6 +99,25 @@ impl XdpPort {
         if self.rings.tx.used() > 0 {
             self.reap(cache);
             self.kick();
+        }
+    }
+
+    /// Takes back every buffer of a queue whose interface went away: its socket is unbound, so the
+    /// kernel touches none of them. Whoever mapped the real rings before learns it by the flag.
+    fn reclaim_if_gone(&mut self, cache: &mut Cache) {
+        let flag = self.cursors.word(GONE);
+        if !self.gone && flag.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        if !self.gone {
+            self.rings = Rings::gone(self.rings.rx.size(), self.rings.tx.size());
+            self.gone = true;
+        }
+        flag.store(1, Ordering::Release);
+        for of in [Holder::fill, Holder::tx, Holder::comp] {
+            for (_, m) in self.hand.placed(self.holder(of), 0) {
+                cache.free_burst(&[m]);
+            }
         }
     }
 
@@ -262,6 +285,7 @@ impl Port for XdpPort {
     }
 
     fn resume(&mut self, cache: &mut Cache) {
+        self.reclaim_if_gone(cache);
         self.kick();
         while self.rings.fill.free() as usize >= BURST {
             let before = self.rings.fill.produced();
@@ -273,6 +297,12 @@ impl Port for XdpPort {
     }
 
     fn repair(&mut self, cache: &mut Cache, held: &mut Vec<u32>) {
+        self.reclaim_if_gone(cache);
+        if self.gone {
+            let in_hand = self.hand.find(cache.shard(), 0);
+            held.extend(in_hand.into_iter().map(|(_, m)| m));
+            return;
+        }
         repair::settle(self, cache, held);
         self.resume(cache);
     }

@@ -19,6 +19,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use baton_shared_state::Region;
 use baton_shared_state::sync::{AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -83,6 +84,22 @@ impl Rings {
             completion: Ring::map(fd, PGOFF_COMPLETION, at.completion, txd)?,
         })
     }
+
+    /// Rings that stand for those of an interface that went away, which the kernel does not map
+    /// any more: nothing arrives, nothing can be posted or sent, no entry names a buffer.
+    pub(super) fn gone(rxd: u32, txd: u32) -> Rings {
+        let rings = Rings {
+            fill: Ring::private(rxd),
+            rx: Ring::private(rxd),
+            tx: Ring::private(txd),
+            completion: Ring::private(txd),
+        };
+        (0..rxd).for_each(|index| rings.fill.write(index, u64::MAX));
+        (0..txd).for_each(|index| rings.tx.write(index, u64::MAX, 0));
+        rings.fill.publish(rxd);
+        rings.tx.publish(txd);
+        rings
+    }
 }
 
 impl<const WORDS: usize> Ring<WORDS> {
@@ -96,6 +113,19 @@ impl<const WORDS: usize> Ring<WORDS> {
             entries: region.u64s(at.desc as usize, words),
             mask: entries - 1,
         })
+    }
+
+    /// A ring without a kernel behind it.
+    pub(super) fn private(entries: u32) -> Self {
+        let words = entries as usize * WORDS;
+        let region = Region::private(192 + words * size_of::<u64>());
+        Ring {
+            producer: region.u32(0),
+            consumer: region.u32(64),
+            flags: region.u32(128),
+            entries: region.u64s(192, words),
+            mask: entries - 1,
+        }
     }
 
     /// Entries of the ring.
@@ -191,27 +221,11 @@ impl Ring<2> {
 }
 
 #[cfg(test)]
-impl<const WORDS: usize> Ring<WORDS> {
-    /// A ring without a kernel behind it; the test plays both sides.
-    pub(super) fn fake(entries: u32) -> Ring<WORDS> {
-        let words = entries as usize * WORDS;
-        let region = baton_shared_state::Region::private(192 + words * size_of::<u64>());
-        Ring {
-            producer: region.u32(0),
-            consumer: region.u32(64),
-            flags: region.u32(128),
-            entries: region.u64s(192, words),
-            mask: entries - 1,
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
     fn ring<const WORDS: usize>() -> Ring<WORDS> {
-        Ring::fake(8)
+        Ring::private(8)
     }
 
     #[test]
@@ -239,5 +253,13 @@ mod tests {
         assert!(ring.needs_wakeup());
         ring.write(8, 77);
         assert_eq!(ring.address(0), 77);
+    }
+
+    #[test]
+    fn rings_of_what_went_away_take_and_give_nothing() {
+        let rings = Rings::gone(64, 64);
+        assert_eq!((rings.rx.used(), rings.completion.used()), (0, 0));
+        assert_eq!((rings.fill.free(), rings.tx.free()), (0, 0));
+        assert!(!rings.tx.needs_wakeup() && !rings.fill.needs_wakeup());
     }
 }

@@ -29,10 +29,10 @@ fn queue() -> (XdpPort, Cache) {
     };
     let zone = Region::private(cursors_bytes(&spec));
     let rings = Rings {
-        fill: Ring::fake(RING),
-        rx: Ring::fake(RING),
-        tx: Ring::fake(RING),
-        completion: Ring::fake(RING),
+        fill: Ring::private(RING),
+        rx: Ring::private(RING),
+        tx: Ring::private(RING),
+        completion: Ring::private(RING),
     };
     rings.fill.publish(START);
     rings.fill.consume(START);
@@ -52,6 +52,7 @@ fn queue() -> (XdpPort, Cache) {
         rings,
         fd: std::fs::File::open("/dev/null").unwrap().into(),
         iface: "none".to_owned(),
+        gone: false,
     };
     let mut cache = pool.cache(0);
     port.resume(&mut cache);
