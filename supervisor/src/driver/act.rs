@@ -18,6 +18,12 @@ impl Driver {
     /// One event: the decision, then its actions, then what follows from both.
     pub(super) fn step(&mut self, event: Event) {
         let before = self.machine.state;
+        if let (Event::Deadline, State::Starting(Start::First, _), Some(phase)) =
+            (event, before, before.phase())
+        {
+            self.last_failure
+                .get_or_insert_with(|| format!("in {phase}: not done before the deadline"));
+        }
         let actions = self.machine.step(event);
         let now = self.machine.state;
         if now != before {
@@ -58,6 +64,10 @@ impl Driver {
     fn open_record_of_death(&mut self, cause: Cause) {
         if self.record.is_none() && matches!(cause, Cause::Died(..)) {
             self.open_record("takeover", None, Vec::new());
+            if let (Some(record), Some((program, how))) = (&mut self.record, self.buried.take()) {
+                record.from = Some(program);
+                record.why = Some(how);
+            }
         }
     }
 

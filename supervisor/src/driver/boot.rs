@@ -321,6 +321,7 @@ pub(super) fn assemble(
         stale_slots: Vec::new(),
         backoffs: 0,
         last_failure: None,
+        buried: None,
         leaving: false,
         watchdog: Watchdog::new(),
         outcome: None,

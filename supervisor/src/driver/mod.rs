@@ -108,6 +108,8 @@ struct Driver {
     stale_slots: Vec<u16>,
     backoffs: u32,
     last_failure: Option<String>,
+    /// The older tenant that died last, and how.
+    buried: Option<(crate::receipt::Program, String)>,
     leaving: bool,
     watchdog: notify::Watchdog,
     outcome: Option<Outcome>,

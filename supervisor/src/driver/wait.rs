@@ -244,7 +244,10 @@ impl Driver {
             record.why.get_or_insert(text.clone());
         }
         if self.live.is_none() {
-            self.last_failure.get_or_insert(text);
+            self.last_failure.get_or_insert_with(|| text.clone());
+        }
+        if side == Side::Older {
+            self.buried = Some((tenant.program(), text));
         }
         if self.ledger.release_tenant(tenant.slot).is_err() {
             self.stale_slots.push(tenant.slot);
