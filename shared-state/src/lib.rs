@@ -11,8 +11,8 @@
 //! is written in `DESIGN.md` beside it. Nothing here logs; errors say what was found, what was
 //! wanted, and the way out.
 //!
-//! Under `--cfg loom` only [`sync`] and [`ownership`] exist: the functions that move a shard are
-//! checked there over every interleaving.
+//! Under `--cfg loom` only [`sync`], [`ownership`] and [`ring`] exist: the functions that move a
+//! shard or an element are checked there over every interleaving.
 
 pub mod ownership;
 pub mod sync;
@@ -42,7 +42,6 @@ pub mod paths;
 pub mod place;
 #[cfg(not(loom))]
 pub mod region;
-#[cfg(not(loom))]
 pub mod ring;
 #[cfg(not(loom))]
 pub mod sys;

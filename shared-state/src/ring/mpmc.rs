@@ -22,22 +22,15 @@
 //! Limit: a thread that stops between load and compare-and-swap for exactly a multiple of 2^32
 //! operations could take a slot for an older one.
 
-use super::{HEADER, NONE, RingError, check_capacity, read_header, write_header};
-use crate::region::Region;
+use super::NONE;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-
-const MAGIC: u32 = u32::from_le_bytes(*b"mpmc");
-const TAIL_AT: usize = 64;
-const HEAD_AT: usize = 128;
-const SLOTS_AT: usize = 192;
-const _: () = assert!(HEADER <= TAIL_AT);
 
 /// A multi-producer multi-consumer ring.
 #[derive(Clone, Copy)]
 pub struct MpmcRing {
-    tail: &'static AtomicU32,
-    head: &'static AtomicU32,
-    slots: &'static [AtomicU64],
+    pub(super) tail: &'static AtomicU32,
+    pub(super) head: &'static AtomicU32,
+    pub(super) slots: &'static [AtomicU64],
 }
 
 /// What one look at a slot says.
@@ -50,40 +43,6 @@ enum Step {
 }
 
 impl MpmcRing {
-    /// Bytes that a ring of `capacity` elements takes.
-    pub const fn bytes_for(capacity: usize) -> usize {
-        SLOTS_AT + capacity * size_of::<u64>()
-    }
-
-    /// Makes an empty ring in a region nobody else uses yet.
-    pub fn create(region: Region, capacity: usize) -> Result<MpmcRing, RingError> {
-        let stored = check_capacity(capacity)?;
-        let region = region.slice(0, Self::bytes_for(capacity))?;
-        let ring = Self::view(region, capacity);
-        ring.tail.store(0, Ordering::Relaxed);
-        ring.head.store(0, Ordering::Relaxed);
-        for (position, slot) in (0u32..).zip(ring.slots) {
-            slot.store(pack(position, NONE), Ordering::Relaxed);
-        }
-        write_header(&region, MAGIC, stored);
-        Ok(ring)
-    }
-
-    /// Opens a ring that another process made; stores nothing.
-    pub fn attach(region: Region) -> Result<MpmcRing, RingError> {
-        let capacity = read_header(&region, MAGIC)?;
-        let region = region.slice(0, Self::bytes_for(capacity))?;
-        Ok(Self::view(region, capacity))
-    }
-
-    fn view(region: Region, capacity: usize) -> MpmcRing {
-        MpmcRing {
-            tail: region.u32(TAIL_AT),
-            head: region.u32(HEAD_AT),
-            slots: region.u64s(SLOTS_AT, capacity),
-        }
-    }
-
     /// Publishes as many elements as fit, from the front of `from`; returns how many.
     ///
     /// # Panics
@@ -226,7 +185,7 @@ fn advance(hint: &AtomicU32, to: u32) {
     }
 }
 
-const fn pack(position: u32, element: u32) -> u64 {
+pub(super) const fn pack(position: u32, element: u32) -> u64 {
     (position as u64) << 32 | element as u64
 }
 

@@ -18,55 +18,17 @@
 //! elements are where their `place` says; a consumer that dies before the store of `cons` has
 //! taken nothing. There is nothing to repair: the next owner goes on at the same positions.
 
-use super::{HEADER, RingError, check_capacity, read_header, write_header};
-use crate::region::Region;
 use crate::sync::{AtomicU32, Ordering};
-
-const MAGIC: u32 = u32::from_le_bytes(*b"spsc");
-const PROD_AT: usize = 64;
-const CONS_AT: usize = 128;
-const SLOTS_AT: usize = 192;
-const _: () = assert!(HEADER <= PROD_AT);
 
 /// A single-producer single-consumer ring; see the module for who may call what.
 #[derive(Clone, Copy)]
 pub struct SpscRing {
-    prod: &'static AtomicU32,
-    cons: &'static AtomicU32,
-    slots: &'static [AtomicU32],
+    pub(super) prod: &'static AtomicU32,
+    pub(super) cons: &'static AtomicU32,
+    pub(super) slots: &'static [AtomicU32],
 }
 
 impl SpscRing {
-    /// Bytes that a ring of `capacity` elements takes.
-    pub const fn bytes_for(capacity: usize) -> usize {
-        SLOTS_AT + capacity * size_of::<u32>()
-    }
-
-    /// Makes an empty ring in a region nobody else uses yet.
-    pub fn create(region: Region, capacity: usize) -> Result<SpscRing, RingError> {
-        let stored = check_capacity(capacity)?;
-        let region = region.slice(0, Self::bytes_for(capacity))?;
-        region.u32(PROD_AT).store(0, Ordering::Relaxed);
-        region.u32(CONS_AT).store(0, Ordering::Relaxed);
-        write_header(&region, MAGIC, stored);
-        Ok(Self::view(region, capacity))
-    }
-
-    /// Opens a ring that another process made; stores nothing.
-    pub fn attach(region: Region) -> Result<SpscRing, RingError> {
-        let capacity = read_header(&region, MAGIC)?;
-        let region = region.slice(0, Self::bytes_for(capacity))?;
-        Ok(Self::view(region, capacity))
-    }
-
-    fn view(region: Region, capacity: usize) -> SpscRing {
-        SpscRing {
-            prod: region.u32(PROD_AT),
-            cons: region.u32(CONS_AT),
-            slots: region.u32s(SLOTS_AT, capacity),
-        }
-    }
-
     /// Publishes as many elements as fit, from the front of `from`; returns how many.
     #[inline]
     pub fn enqueue_burst(&self, from: &[u32]) -> usize {

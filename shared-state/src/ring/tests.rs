@@ -6,7 +6,8 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 #[derive(Debug, Clone)]
 enum Op {

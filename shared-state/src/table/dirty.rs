@@ -24,7 +24,7 @@ const IDS_AT: usize = 8;
 const BITS: usize = 64;
 
 /// The dirty ids of one table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Dirty {
     ids: u32,
     summary: &'static [AtomicU64],
@@ -154,6 +154,12 @@ impl Dirty {
         let below = |n: usize| if n == BITS { u64::MAX } else { (1 << n) - 1 };
         let mask = below(to - from / BITS * BITS) & !below(from % BITS);
         summary.fetch_and(!mask, Ordering::AcqRel) & mask
+    }
+}
+
+impl core::fmt::Debug for Dirty {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Dirty({} of {} ids)", self.len(), self.ids)
     }
 }
 

@@ -162,12 +162,18 @@ impl HotWords for Hot64 {
 }
 
 /// The hot words of a table.
-#[derive(Debug)]
 pub struct Hot<H> {
     region: Region,
     words: &'static [AtomicU32],
     wide: &'static [AtomicU64],
     of: PhantomData<fn() -> H>,
+}
+
+impl<H> core::fmt::Debug for Hot<H> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let size = size_of::<H>();
+        write!(f, "Hot({} x {size} bytes)", self.region.len() / size.max(1))
+    }
 }
 
 impl<H> Clone for Hot<H> {

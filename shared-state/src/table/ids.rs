@@ -86,7 +86,7 @@ impl IdPlan {
 }
 
 /// The ids of one table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct IdSpace {
     region: Region,
     plan: IdPlan,
@@ -196,8 +196,14 @@ impl IdSpace {
     }
 }
 
+impl core::fmt::Debug for IdSpace {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "IdSpace({:?})", self.plan)
+    }
+}
+
 /// The free ids of one shard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct IdShard {
     space: IdSpace,
     shard: u16,
@@ -256,5 +262,12 @@ impl IdShard {
     #[inline]
     fn slot(&self, position: u32) -> &AtomicU32 {
         &self.slots[position as usize & (self.slots.len() - 1)]
+    }
+}
+
+impl core::fmt::Debug for IdShard {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (free, all) = (self.available(), self.space.plan.per_shard());
+        write!(f, "IdShard({}: {free} of {all} free)", self.shard)
     }
 }

@@ -150,7 +150,7 @@ const fn shard_bytes(lines: u32) -> usize {
 type Line = [AtomicU64; WORDS];
 
 /// The sub-table of one shard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct IndexShard {
     lines: &'static [Line],
     live: &'static AtomicU64,
@@ -344,6 +344,13 @@ impl IndexShard {
     #[inline]
     fn home(&self, hash: u64) -> usize {
         scale((hash >> 32) as u32, self.lines.len())
+    }
+}
+
+impl core::fmt::Debug for IndexShard {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let entries = self.lines.len() * ENTRIES;
+        write!(f, "IndexShard({} of {entries})", self.len())
     }
 }
 

@@ -20,7 +20,6 @@ use crate::region::Region;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Keys of one type, by id.
-#[derive(Debug)]
 pub struct Keys<K> {
     /// The first word of a slot is its state (high half zero), the others its key.
     words: &'static [AtomicU64],
@@ -148,6 +147,12 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     #[inline]
     fn slot(&self, id: u32) -> &'static [AtomicU64] {
         words::row(self.words, id, Self::WORDS)
+    }
+}
+
+impl<K: FromBytes + IntoBytes + Immutable + Copy> core::fmt::Debug for Keys<K> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Keys({} x {} bytes)", self.count(), Self::STRIDE)
     }
 }
 

@@ -99,11 +99,16 @@ impl RawRecords {
 }
 
 /// Records of one type.
-#[derive(Debug)]
 pub struct Records<V> {
     words: &'static [AtomicU64],
     raw: RawRecords,
     of: PhantomData<fn() -> V>,
+}
+
+impl<V> core::fmt::Debug for Records<V> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Records({} x {} bytes)", self.raw.count, self.raw.stride)
+    }
 }
 
 impl<V> Clone for Records<V> {

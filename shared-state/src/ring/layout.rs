@@ -1,0 +1,147 @@
+//! Where the words of a ring lie in its region, and how a process finds them.
+//!
+//! ```text
+//!   0 magic u32, capacity u32      64 producers' position      128 consumers' position
+//! 192 slots: capacity x u32 (SPSC) or u64 (MPMC)
+//! ```
+//! The magic number is the last store of `create` and the first load of `attach`.
+
+use thiserror::Error;
+
+use super::mpmc::pack;
+use super::{MpmcRing, NONE, SpscRing};
+use crate::region::{Region, RegionError};
+use crate::sync::Ordering;
+
+/// Most elements a ring may hold, so that free-running 32-bit positions compare safely.
+pub const MAX_CAPACITY: usize = 1 << 30;
+
+const SPSC: u32 = u32::from_le_bytes(*b"spsc");
+const MPMC: u32 = u32::from_le_bytes(*b"mpmc");
+const MAGIC_AT: usize = 0;
+const CAPACITY_AT: usize = 4;
+/// Bytes of the header line.
+const HEADER: usize = 64;
+/// The producers' position, on a cache line of its own.
+const FIRST_AT: usize = 64;
+/// The consumers' position, on the next one.
+const SECOND_AT: usize = 128;
+const SLOTS_AT: usize = 192;
+
+/// Why a region is not a ring.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum RingError {
+    /// A capacity that positions cannot wrap over.
+    #[error("ring of {capacity} elements asked for, possible are powers of two up to {max}")]
+    Capacity {
+        /// What was asked for, or found.
+        capacity: usize,
+        /// The largest possible.
+        max: usize,
+    },
+    /// The bytes do not start as this kind of ring does.
+    #[error("ring of kind {wanted:#010x} expected, {found:#010x} found")]
+    Kind {
+        /// The magic number found.
+        found: u32,
+        /// The magic number of this kind.
+        wanted: u32,
+    },
+    /// The region is smaller than the ring.
+    #[error("region too small for a ring: {0}")]
+    Region(#[from] RegionError),
+}
+
+impl SpscRing {
+    /// Bytes that a ring of `capacity` elements takes.
+    pub const fn bytes_for(capacity: usize) -> usize {
+        SLOTS_AT + capacity * size_of::<u32>()
+    }
+
+    /// Makes an empty ring in a region nobody else uses yet.
+    pub fn create(region: Region, capacity: usize) -> Result<SpscRing, RingError> {
+        let stored = check_capacity(capacity)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        region.u32(FIRST_AT).store(0, Ordering::Relaxed);
+        region.u32(SECOND_AT).store(0, Ordering::Relaxed);
+        write_header(&region, SPSC, stored);
+        Ok(Self::view(region, capacity))
+    }
+
+    /// Opens a ring that another process made; stores nothing.
+    pub fn attach(region: Region) -> Result<SpscRing, RingError> {
+        let capacity = read_header(&region, SPSC)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        Ok(Self::view(region, capacity))
+    }
+
+    fn view(region: Region, capacity: usize) -> SpscRing {
+        SpscRing {
+            prod: region.u32(FIRST_AT),
+            cons: region.u32(SECOND_AT),
+            slots: region.u32s(SLOTS_AT, capacity),
+        }
+    }
+}
+
+impl MpmcRing {
+    /// Bytes that a ring of `capacity` elements takes.
+    pub const fn bytes_for(capacity: usize) -> usize {
+        SLOTS_AT + capacity * size_of::<u64>()
+    }
+
+    /// Makes an empty ring in a region nobody else uses yet.
+    pub fn create(region: Region, capacity: usize) -> Result<MpmcRing, RingError> {
+        let stored = check_capacity(capacity)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        let ring = Self::view(region, capacity);
+        ring.tail.store(0, Ordering::Relaxed);
+        ring.head.store(0, Ordering::Relaxed);
+        for (position, slot) in (0u32..).zip(ring.slots) {
+            slot.store(pack(position, NONE), Ordering::Relaxed);
+        }
+        write_header(&region, MPMC, stored);
+        Ok(ring)
+    }
+
+    /// Opens a ring that another process made; stores nothing.
+    pub fn attach(region: Region) -> Result<MpmcRing, RingError> {
+        let capacity = read_header(&region, MPMC)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        Ok(Self::view(region, capacity))
+    }
+
+    fn view(region: Region, capacity: usize) -> MpmcRing {
+        MpmcRing {
+            tail: region.u32(FIRST_AT),
+            head: region.u32(SECOND_AT),
+            slots: region.u64s(SLOTS_AT, capacity),
+        }
+    }
+}
+
+fn check_capacity(capacity: usize) -> Result<u32, RingError> {
+    if capacity.is_power_of_two() && capacity <= MAX_CAPACITY {
+        return Ok(u32::try_from(capacity).expect("MAX_CAPACITY fits 32 bits"));
+    }
+    let max = MAX_CAPACITY;
+    Err(RingError::Capacity { capacity, max })
+}
+
+/// Writes the header; the magic number is the last store and says that the ring is whole.
+fn write_header(region: &Region, magic: u32, capacity: u32) {
+    region.u32(CAPACITY_AT).store(capacity, Ordering::Relaxed);
+    region.u32(MAGIC_AT).store(magic, Ordering::Release);
+}
+
+/// Checks the header and gives the capacity.
+fn read_header(region: &Region, wanted: u32) -> Result<usize, RingError> {
+    region.slice(0, HEADER)?;
+    let found = region.u32(MAGIC_AT).load(Ordering::Acquire);
+    if found != wanted {
+        return Err(RingError::Kind { found, wanted });
+    }
+    let capacity = region.u32(CAPACITY_AT).load(Ordering::Relaxed) as usize;
+    check_capacity(capacity)?;
+    Ok(capacity)
+}
