@@ -148,7 +148,7 @@ fn a_port_whose_interface_went_away_is_gone_and_harms_nobody() {
             let rig = Rig::new(vdev).unwrap();
             let (mut port, mut cache) = (rig.adopt(0), rig.pool.cache(0));
             port.resume(&mut cache);
-            assert!(port.link_up(), "{vdev}");
+            until("the carrier is up", || port.link_up());
             ip(&["link", "del", iface]);
             assert!(!port.link_up(), "{vdev}");
             let mut out = [0; BURST];
