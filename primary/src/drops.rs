@@ -43,8 +43,6 @@ pub enum Drop {
     ProtocolNotBuilt,
     /// It is for the gateway itself, and nothing here answers it.
     NoService,
-    /// A hairpin whose two ends live on different shards.
-    HairpinNotBuilt,
 }
 
 impl From<Refused> for Drop {

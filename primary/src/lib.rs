@@ -25,3 +25,6 @@ mod translate;
 mod translator;
 
 pub use gateway::Gateway;
+
+#[cfg(test)]
+mod tests;

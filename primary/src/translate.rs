@@ -19,6 +19,7 @@ use baton::prelude::{Packet, Shard};
 use baton_datapath::rewrite::{End, Rewrite};
 use baton_datapath::tcp_state::{Side, TcpState, flag};
 use baton_datapath::{Headers, L4};
+use baton_shared_state::mbuf::STEERED;
 use baton_shared_state::table::NO_ID;
 
 /// Who sent a packet of a session.
@@ -113,7 +114,7 @@ where
         let (_, outside) = ends(h);
         let bucket = self.bucket_from_outside(h.protocol, outside);
         if u16::from(bucket) % self.shards.max(1) != self.shard {
-            return shard.drop(packet, Drop::HairpinNotBuilt);
+            return self.hairpin_half(shard, packet, h, id, bucket);
         }
         let Some(inside) = self.hairpin_end(shard, h, outside) else {
             return shard.drop(packet, Drop::NoSession);
@@ -143,6 +144,30 @@ where
                     hops: 1,
                 };
                 self.send(shard, packet, h, &change, exit);
+            }
+            Err(why) => shard.drop(packet, why),
+        }
+    }
+
+    /// The first half of a hairpin whose far end is another shard's, which does the second.
+    fn hairpin_half(
+        &mut self,
+        shard: &mut Shard<Self>,
+        mut packet: Packet,
+        h: &Headers,
+        id: u32,
+        bucket: u8,
+    ) {
+        match self.session_outwards(shard, h, id) {
+            Ok((id, session)) => {
+                self.note(shard, id, session, h, Sender::Inside);
+                let change = Rewrite {
+                    src: Some(session.known().outside),
+                    ..Rewrite::default()
+                };
+                self.rewrite(&mut packet, h, &change);
+                packet.set_flags(packet.flags() | STEERED);
+                shard.pass_on(bucket, packet);
             }
             Err(why) => shard.drop(packet, why),
         }

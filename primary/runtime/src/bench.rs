@@ -110,6 +110,11 @@ impl<D: Datapath> Bench<D> {
             .sum()
     }
 
+    /// One round at a time of the caller's choice, in nanoseconds since boot; the packets met.
+    pub fn round_at(&mut self, now_ns: u64) -> usize {
+        self.lcore.poll(now_ns)
+    }
+
     /// Teaches a neighbour.
     ///
     /// # Panics
@@ -129,6 +134,14 @@ impl<D: Datapath> Bench<D> {
     /// # Panics
     /// When that port is no `net_ring`.
     pub fn end(&self, port: usize) -> End {
+        self.end_of(port, 0)
+    }
+
+    /// The far end of one queue of port number `port`.
+    ///
+    /// # Panics
+    /// When that port is no `net_ring`, or has fewer queues.
+    pub fn end_of(&self, port: usize, queue: u16) -> End {
         let pool = self
             .tenant
             .attached
@@ -138,12 +151,12 @@ impl<D: Datapath> Bench<D> {
         let specs = open_ports::specs(&self.tenant.config.ports, self.tenant.shards)
             .expect("they were opened");
         let spec = &specs[port];
-        let rings = &self.tenant.fds[&format!("port/{}/0/rings", spec.name)];
-        let peer = Peer::open(spec, 0, rings, &pool).expect("the rings were made just now");
+        let rings = &self.tenant.fds[&format!("port/{}/{queue}/rings", spec.name)];
+        let peer = Peer::open(spec, queue, rings, &pool).expect("the rings were made just now");
         End {
             peer,
             pool,
-            cache: pool.cache(CONTROL_SHARD - 1 - port),
+            cache: pool.cache(CONTROL_SHARD - 1 - port - 8 * usize::from(queue)),
             frames: Vec::new(),
             next: 0,
         }
@@ -186,6 +199,31 @@ impl End {
         }
         let sent = self.peer.send_burst(&mbufs[..got]);
         self.cache.free_burst(&mbufs[sent..got]);
+    }
+
+    /// Sends one frame.
+    pub fn send(&mut self, frame: &[u8]) {
+        self.frames = vec![frame.to_vec()];
+        self.next = 0;
+        self.offer(1);
+    }
+
+    /// Takes what the port sent, frame by frame.
+    pub fn take(&mut self) -> Vec<Vec<u8>> {
+        let mut mbufs = [0u32; BURST];
+        let mut frames = Vec::new();
+        loop {
+            let n = self.peer.recv_burst(&mut mbufs);
+            for &mbuf in &mbufs[..n] {
+                let packet = Packet::from_raw(mbuf, self.pool);
+                frames.push(packet.data().to_vec());
+                packet.into_raw();
+            }
+            self.cache.free_burst(&mbufs[..n]);
+            if n == 0 {
+                return frames;
+            }
+        }
     }
 
     /// Takes and frees what the port sent; how many packets that were.

@@ -172,6 +172,20 @@ impl<D: Datapath> Run<D> {
             burst.push(Packet::from_raw(mbuf, self.shard.io.pool));
         }
         self.datapath.burst(&mut self.shard, burst);
+        if self.shard.io.passed_len > 0 {
+            self.pass_on();
+        }
+    }
+
+    /// Sends what the burst gave to other shards on its way.
+    fn pass_on(&mut self) {
+        let io = &mut self.shard.io;
+        let (passed, len) = io.take_passed();
+        for &(owner, mbuf) in &passed[..len] {
+            self.steering.stage(owner, mbuf);
+        }
+        let (pool, counters) = (io.pool, io.counters);
+        self.steering.flush(&pool, &counters, |mbuf| io.free(mbuf));
     }
 
     /// The work of about each millisecond.

@@ -3,12 +3,13 @@
 use crate::counters::{Count, Words};
 use crate::datapath::Datapath;
 use crate::setup::PortId;
-use crate::zone::{Gain, Zones};
+use crate::zone::{Gain, Previous, Zones};
 use baton_ports::Port;
 use baton_schema::Reason;
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::{Cache, Pool};
+use std::collections::HashMap;
 
 /// One shard of a running program.
 pub struct Shard<D: Datapath> {
@@ -41,6 +42,11 @@ impl<D: Datapath> Shard<D> {
         let mut delta = 0;
         self.state.each(&mut |_, live| delta += live.gain(how));
         delta
+    }
+
+    /// Keeps older generations current from here on.
+    pub(crate) fn export(&mut self, older: &HashMap<String, Previous>) {
+        self.state.each(&mut |_, live| live.export(older));
     }
 
     /// The state's last work before a swap.
@@ -97,6 +103,23 @@ impl<D: Datapath> Shard<D> {
         self.io.transmit(port, packet.into_raw());
     }
 
+    /// Gives a packet, as it now is, to the shard that owns a bucket: it comes with that shard's next
+    /// burst. At most one for each packet of a burst; one for a bucket of this shard's own is dropped.
+    pub fn pass_on(&mut self, bucket: u8, packet: Packet) {
+        let owner = u16::from(bucket) % self.io.count;
+        let mbuf = packet.into_raw();
+        match self.io.passed.get_mut(self.io.passed_len) {
+            Some(slot) if owner != self.io.index => {
+                *slot = (owner, mbuf);
+                self.io.passed_len += 1;
+            }
+            _ => {
+                self.io.counters.count(Count::Forgotten, 1);
+                self.io.free(mbuf);
+            }
+        }
+    }
+
     /// Drops a packet and counts why.
     #[inline]
     pub fn drop(&mut self, packet: Packet, reason: D::Drop) {
@@ -138,6 +161,9 @@ pub(crate) struct Io {
     stages: Vec<Stage>,
     freed: [u32; BURST],
     freed_len: usize,
+    /// Packets that this burst gave to other shards.
+    passed: [(u16, u32); BURST],
+    pub(crate) passed_len: usize,
 }
 
 /// How often a full transmit ring is kicked before its packets are dropped by name.
@@ -175,6 +201,8 @@ impl Io {
             stages,
             freed: [0; BURST],
             freed_len: 0,
+            passed: [(0, 0); BURST],
+            passed_len: 0,
         }
     }
 
@@ -192,6 +220,12 @@ impl Io {
         if stage.len == BURST {
             self.flush_port(port);
         }
+    }
+
+    /// What the last burst gave to other shards, in its order.
+    #[inline]
+    pub(crate) fn take_passed(&mut self) -> ([(u16, u32); BURST], usize) {
+        (self.passed, core::mem::take(&mut self.passed_len))
     }
 
     /// Gives a buffer back, in bulk.
