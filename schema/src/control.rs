@@ -187,6 +187,15 @@ pub enum ToPrimary {
     GetStats,
     /// End forwarding and exit with 0.
     Stop,
+    /// Build and keep current these zones in an older layout, for a successor that knows no newer one;
+    /// an empty list ends that. Answered by [`FromPrimary::Done`] or [`FromPrimary::Failed`] of
+    /// [`Phase::Migrate`].
+    Export {
+        /// The generation set they belong to.
+        generation: u16,
+        /// Name and version of each.
+        zones: Vec<(String, u32)>,
+    },
 }
 
 /// A phase of an upgrade (or of the first start).

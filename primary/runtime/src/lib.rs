@@ -21,6 +21,7 @@ pub mod config;
 pub mod counters;
 pub mod datapath;
 mod drops;
+mod export;
 pub mod flow;
 mod lcore;
 mod link;

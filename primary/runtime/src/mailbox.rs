@@ -3,9 +3,11 @@
 //! One flag is looked at once a round; the lock is only touched when it is set. Nothing here is
 //! shared with another process.
 
+use crate::zone::Previous;
 use baton_schema::control::PortStats;
 use baton_shared_state::place::Holder;
 use baton_shared_state::sync::{AtomicU32, Ordering};
+use std::collections::HashMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -25,6 +27,11 @@ pub(crate) struct Inventory {
 pub(crate) enum Ask {
     /// The state of the ports' queues.
     Ports(Sender<Vec<PortStats>>),
+    /// Keep these older generations current (none: no more).
+    Export {
+        older: Arc<HashMap<String, Previous>>,
+        answer: Sender<()>,
+    },
     /// Stand still with all the others and list every buffer.
     Audit {
         together: Arc<Barrier>,

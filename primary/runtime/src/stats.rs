@@ -159,7 +159,7 @@ impl<D: Datapath> Tenant<D> {
         all
     }
 
-    fn active(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
         self.mailboxes().filter(|mailbox| mailbox.active())
     }
 

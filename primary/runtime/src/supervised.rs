@@ -204,6 +204,10 @@ impl<D: Datapath> Control<'_, D> {
                 return Next::End(ExitCode::SUCCESS);
             }
             ToPrimary::Go(phase) => self.go(phase),
+            ToPrimary::Export { generation, zones } => {
+                let outcome = self.tenant.export(generation, &zones);
+                self.answer(Phase::Migrate, outcome);
+            }
             ToPrimary::GetStats => {
                 let stats = self.tenant.stats(true);
                 let _ = self.link().send(&FromPrimary::Snapshot(stats), &[]);
@@ -238,17 +242,23 @@ impl<D: Datapath> Control<'_, D> {
             Phase::Warm => self.tenant.warm(),
             Phase::Commit => self.tenant.commit(),
             Phase::Rollback => self.tenant.prepare_rollback(),
-            Phase::Soak | Phase::Audit => Ok(Report::default()),
+            Phase::Soak => {
+                self.tenant.transition.set_soaking(true);
+                Ok(Report::default())
+            }
+            Phase::Audit => Ok(Report::default()),
             other => Err(Error::new(format!("{other} is no phase of a primary"))),
         };
-        let ms = began.elapsed().as_millis() as u64;
+        tracing::info!(%phase, ms = began.elapsed().as_millis() as u64, "phase");
+        self.answer(phase, outcome);
+    }
+
+    /// Tells the supervisor how a phase ended.
+    fn answer(&mut self, phase: Phase, outcome: Result<Report, Error>) {
         let sent = match outcome {
-            Ok(report) => {
-                tracing::info!(%phase, ms, "done");
-                self.link().done(phase, report)
-            }
+            Ok(report) => self.link().done(phase, report),
             Err(why) => {
-                tracing::error!(%phase, ms, error = %why, "failed");
+                tracing::error!(%phase, error = %why, "failed");
                 self.link().failed_phase(phase, why.to_string())
             }
         };

@@ -357,6 +357,12 @@ impl<D: Datapath> Lcore<D> {
                     let stats = self.runs.iter().flat_map(Run::port_stats).collect();
                     let _ = answer.send(stats);
                 }
+                Ask::Export { older, answer } => {
+                    self.runs
+                        .iter_mut()
+                        .for_each(|run| run.shard.export(&older));
+                    let _ = answer.send(());
+                }
                 Ask::Audit { together, answer } => {
                     together.wait();
                     let mut inventory = Inventory::default();

@@ -228,7 +228,7 @@ impl<D: Datapath> Tenant<D> {
         Ok(report)
     }
 
-    fn attached(&self) -> Result<&Attached, Error> {
+    pub(crate) fn attached(&self) -> Result<&Attached, Error> {
         self.attached.as_ref().ok_or_else(|| {
             Error::new("asked to go on before attach: the supervisor's messages are out of order")
         })
@@ -372,7 +372,7 @@ impl<D: Datapath> Tenant<D> {
     }
 
     /// Has the lcores fold the carried counters of the shards that this tenant owns.
-    fn fold(&self, way: Fold) -> Result<(), Error> {
+    pub(crate) fn fold(&self, way: Fold) -> Result<(), Error> {
         self.transition.ask_fold(way);
         let deadline = Instant::now() + OWNERS;
         for shard in 0..self.shards {

@@ -47,9 +47,9 @@ impl Transition {
         self.through.load(Ordering::Relaxed) != 0
     }
 
-    /// Every shard has moved to this tenant.
-    pub fn set_soaking(&self) {
-        self.soaking.store(1, Ordering::Release);
+    /// Every shard has moved to this tenant (or an export begins, and that is over).
+    pub fn set_soaking(&self, on: bool) {
+        self.soaking.store(u32::from(on), Ordering::Release);
     }
 
     /// Whether every shard has moved.

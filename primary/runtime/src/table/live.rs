@@ -4,8 +4,9 @@ use super::{MOST_BYTES, Table, zones};
 use crate::transition::Fold;
 use crate::zone::{Copied, Gain, Live, Previous, ZoneError};
 use baton_schema::Record;
-use baton_shared_state::sync::Ordering;
+use baton_shared_state::sync::{Ordering, fence};
 use baton_shared_state::table::HotWords;
+use std::collections::HashMap;
 
 /// A round of folding is spread over no more ticks than this.
 const FOLD_TICKS: u32 = 64;
@@ -21,6 +22,27 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         older.path.down(&new[..to], &mut back[..from]);
         self.records.raw().write(id, &new[..to]);
         old[..from] == back[..from]
+    }
+
+    /// Copies one record down while its owner may change it. The owner stores the record first and its
+    /// older form second; so a copy made of an old record shows when the record is read again.
+    fn copy_one_down(&self, id: u32, older: &Previous) {
+        let (from, to) = (older.path.from_size(), older.path.to_size());
+        let raw = self.records.raw();
+        let (mut new, mut again, mut old) = ([0; MOST_BYTES], [0; MOST_BYTES], [0; MOST_BYTES]);
+        raw.read(id, &mut new[..to]);
+        loop {
+            older.path.down(&new[..to], &mut old[..from]);
+            older
+                .region
+                .copy_in(id as usize * older.stride as usize, &old[..from]);
+            fence(Ordering::SeqCst);
+            raw.read(id, &mut again[..to]);
+            if again[..to] == new[..to] {
+                return;
+            }
+            new = again;
+        }
     }
 
     /// Copies everything that is live, or only what was marked since; gives count and differences.
@@ -112,6 +134,32 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
         Some((V::NAME, self.copy(&older, everything)))
     }
 
+    fn export(&mut self, older: &HashMap<String, Previous>) {
+        let hot = format!("{}.hot", V::NAME);
+        self.older = older.get(V::NAME).cloned();
+        self.older_hot = older.get(&hot).cloned();
+        self.fold_at = 0;
+        self.note_counted = false;
+        if self.older.is_some() {
+            // The successor marks what it changes, for the way back.
+            self.tracking.store(1, Ordering::Release);
+        }
+    }
+
+    fn copy_down(&mut self) -> u64 {
+        let Some(older) = self.older.clone() else {
+            return 0;
+        };
+        let mut copied = 0;
+        for id in self.ranges.iter().cloned().flatten() {
+            if self.keys.is_live(id) {
+                self.copy_one_down(id, &older);
+                copied += 1;
+            }
+        }
+        copied
+    }
+
     fn gain(&mut self, how: Gain) -> u64 {
         let mut delta = 0;
         if how == Gain::FromDead {
@@ -135,7 +183,11 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
             // Every shard has moved: nobody copies any more.
             self.tracking.store(0, Ordering::Relaxed);
         }
-        match self.transition.fold() {
+        let way = self.transition.fold();
+        if way != self.fold_way {
+            (self.fold_way, self.fold_at) = (way, 0);
+        }
+        match way {
             Fold::No => true,
             Fold::Up => {
                 self.older = None;

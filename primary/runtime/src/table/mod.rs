@@ -21,12 +21,12 @@ mod zones;
 pub use second::{Leads, SecondIndex};
 
 use crate::burst::{Burst, FoundBurst};
-use crate::transition::Transition;
+use crate::transition::{Fold, Transition};
 use crate::zone::Previous;
 use baton_schema::Record;
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::Packet;
-use baton_shared_state::sync::{AtomicU32, Ordering};
+use baton_shared_state::sync::{AtomicU32, Ordering, fence};
 use baton_shared_state::table::{
     Dirty, Full, Hot, Hot64, HotWords, IdShard, IdSpace, IndexShard, Keys, NO_ID, Records,
     hash_bytes,
@@ -53,6 +53,7 @@ pub struct Table<K, V, H = Hot64> {
     transition: Arc<Transition>,
     now_s: u32,
     fold_at: u32,
+    fold_way: Fold,
     copied: bool,
     /// Counted rows are marked too: their counters are being folded back.
     note_counted: bool,
@@ -283,13 +284,14 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
             .sum(id, &zones::raw_hot(older, self.space.total()), &older.path)
     }
 
-    /// Stores a record, in the older generation too while it must stay current (T2).
+    /// Stores a record, then its older form while that must stay current (T2).
     #[inline]
     fn store(&mut self, id: u32, value: &V) {
+        self.records.write(id, value);
         if let (true, Some(older)) = (self.transition.writes_through(), &self.older) {
+            fence(Ordering::SeqCst);
             write_down(older, id, value.as_bytes());
         }
-        self.records.write(id, value);
     }
 
     /// Marks an id, if somebody copies (T3).

@@ -1,6 +1,7 @@
 //! The memzones of a table: how they are declared, made and opened.
 
 use super::{MOST_BYTES, Table};
+use crate::transition::Fold;
 use crate::zone::{Declare, Init, Opener, Previous, Size, Zone, ZoneError, ZoneSize};
 use baton_schema::{Policy, Record};
 use baton_shared_state::table::{
@@ -186,6 +187,7 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
             transition: opener.transition(),
             now_s: 0,
             fold_at: 0,
+            fold_way: Fold::No,
             copied: false,
             note_counted: false,
         })
