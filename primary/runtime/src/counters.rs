@@ -39,7 +39,7 @@ pub struct ShardCounters {
     pub busy_ns: u64,
     /// Rounds of the polling loop.
     pub rounds: u64,
-    /// Records in the shard's tables.
+    /// Records in the first zone of the program's state.
     pub records: u64,
     /// Zero.
     pub reserved: [u64; 3],

@@ -54,14 +54,15 @@ impl<D: Datapath> Shard<D> {
         self.state.each(&mut |_, live| live.release());
     }
 
-    /// A step of the work without deadline: whether nothing is left, and the records in all tables.
+    /// A step of the work without deadline: whether nothing is left, and the records of the state's
+    /// first zone, which is what the program is about.
     pub(crate) fn fold(&mut self, limit: u32) -> (bool, u64) {
-        let (mut done, mut records) = (true, 0);
+        let (mut done, mut records) = (true, None);
         self.state.each(&mut |_, live| {
             done &= live.fold(limit);
-            records += live.records();
+            records.get_or_insert(live.records());
         });
-        (done, records)
+        (done, records.unwrap_or_default())
     }
 
     /// The time of this round.
