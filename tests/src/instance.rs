@@ -57,8 +57,17 @@ pub struct Numbers {
 impl<'lab> Instance<'lab> {
     /// Starts `baton run` with `binary` as the first primary; returns when the gateway forwards.
     pub fn start(lab: &'lab Lab, binary: &Path) -> Result<Instance<'lab>, LabError> {
+        Instance::start_with(lab, binary, "")
+    }
+
+    /// The same with `more` at the end of the config.
+    pub fn start_with(
+        lab: &'lab Lab,
+        binary: &Path,
+        more: &str,
+    ) -> Result<Instance<'lab>, LabError> {
         let config = lab.dir().join(format!("{PREFIX}.toml"));
-        write(&config, &config_text(lab, binary))?;
+        write(&config, &(config_text(lab, binary) + more))?;
         let mut command = in_gateway(&lab.gateway);
         command
             .arg(sibling("baton"))
@@ -283,11 +292,12 @@ per-source = 16384
 
 [upgrade]
 soak = "5s"
-deadline = "30s"
+deadline = "{deadline}s"
 "#,
         binary = binary.display(),
         lcores = shape.cpus.lcores,
         capacity = shape.capacity,
+        deadline = shape.deadline.as_secs(),
     )
 }
 

@@ -130,6 +130,8 @@ pub struct Shape {
     pub rxd: u32,
     /// Sessions the gateway has room for.
     pub capacity: u32,
+    /// How long one phase of an upgrade may take.
+    pub deadline: Duration,
     /// Who runs where.
     pub cpus: Cpus,
 }
@@ -144,6 +146,7 @@ impl Shape {
             offloads,
             rxd: 4_096,
             capacity: 262_144,
+            deadline: Duration::from_secs(30),
             cpus,
         }
     }

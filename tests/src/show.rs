@@ -318,7 +318,7 @@ fn packages(programs: &[&str]) -> Vec<&'static str> {
 }
 
 /// Root outside of any user namespace: only there may a program load XDP.
-fn is_real_root() -> bool {
+pub fn is_real_root() -> bool {
     let map = std::fs::read_to_string(Path::new("/proc/self/uid_map")).unwrap_or_default();
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
     nix::unistd::geteuid().is_root() && whole

@@ -3,27 +3,18 @@
 
 use std::time::Duration;
 
+use baton_tests::fixture::{Fixture, built, lab};
 use baton_tests::lab::{Lab, Offloads, PortKind, Shape};
-use baton_tests::machine::sibling;
-use baton_tests::netns::Netns;
 use baton_tests::tcp::{EchoServer, Iperf, TcpCounters, Web};
 use baton_tests::traffic::control::{Load, Traffic};
 
 /// A lab whose middle is a plain kernel router, or `None` (said aloud) where namespaces cannot be made.
-fn routed(offloads: Offloads) -> Option<(tempfile::TempDir, Lab)> {
-    if let Err(error) = Netns::new("probe") {
-        eprintln!("SKIPPED: {error}");
-        return None;
-    }
-    let dir = tempfile::tempdir().expect("a directory for logs");
-    let lab = Lab::new(
-        Shape {
-            offloads,
-            ..Shape::of(PortKind::AfPacket)
-        },
-        dir.path(),
-    )
-    .expect("a lab");
+fn routed(offloads: Offloads) -> Option<Fixture> {
+    let fixture = lab(Shape {
+        offloads,
+        ..Shape::of(PortKind::AfPacket)
+    })?;
+    let lab = &fixture.lab;
     for line in [
         "addr add 10.0.0.1/24 dev g0",
         "addr add 203.0.113.2/24 dev g1",
@@ -38,21 +29,21 @@ fn routed(offloads: Offloads) -> Option<(tempfile::TempDir, Lab)> {
     lab.server
         .ip("route add 10.0.0.0/8 via 203.0.113.2")
         .expect("a way back");
-    Some((dir, lab))
+    Some(fixture)
 }
 
 fn traffic(lab: &Lab, load: &Load) -> Traffic {
-    Traffic::open(lab, &sibling("baton-traffic"), load).expect("every flow opens")
+    Traffic::open(lab, &built("baton-traffic"), load).expect("every flow opens")
 }
 
 #[test]
 fn a_stream_through_a_router_arrives_whole_with_either_kind_of_checksum() {
     for offloads in [Offloads::On, Offloads::Off] {
-        let Some((_dir, lab)) = routed(offloads) else {
+        let Some(Fixture { lab, .. }) = &routed(offloads) else {
             return;
         };
         let mut traffic = traffic(
-            &lab,
+            lab,
             &Load {
                 rate: 20_000,
                 flows: 500,
@@ -82,11 +73,11 @@ fn a_stream_through_a_router_arrives_whole_with_either_kind_of_checksum() {
 
 #[test]
 fn a_loss_made_on_purpose_is_counted() {
-    let Some((_dir, lab)) = routed(Offloads::On) else {
+    let Some(Fixture { lab, .. }) = &routed(Offloads::On) else {
         return;
     };
     let mut traffic = traffic(
-        &lab,
+        lab,
         &Load {
             rate: 10_000,
             flows: 100,
@@ -117,13 +108,13 @@ fn a_loss_made_on_purpose_is_counted() {
 
 #[test]
 fn tcp_programs_run_beside_it_and_end_well() {
-    let Some((_dir, lab)) = routed(Offloads::On) else {
+    let Some(Fixture { lab, .. }) = &routed(Offloads::On) else {
         return;
     };
-    let echo = EchoServer::start(&lab).expect("an echo server");
-    let client = echo.connect(&lab, "the only one").expect("a connection");
-    let web = Web::start(&lab).expect("nginx and curl");
-    let iperf = Iperf::start(&lab, 2).expect("iperf3");
+    let echo = EchoServer::start(lab).expect("an echo server");
+    let client = echo.connect(lab, "the only one").expect("a connection");
+    let web = Web::start(lab).expect("nginx and curl");
+    let iperf = Iperf::start(lab, 2).expect("iperf3");
     client.prove_alive().expect("it answers");
     assert!(
         iperf
@@ -147,17 +138,18 @@ fn tcp_programs_run_beside_it_and_end_well() {
 
 #[test]
 fn nothing_is_left_of_a_lab() {
-    let Some((dir, lab)) = routed(Offloads::Off) else {
+    let Some(fixture) = routed(Offloads::Off) else {
         return;
     };
-    let mut sleeper = lab
+    let mut sleeper = fixture
+        .lab
         .gateway
         .command("sleep")
         .arg("60")
         .spawn()
         .expect("sleep starts");
     let entered = baton_tests::wait::wait_for("it to enter", Duration::from_secs(10), || {
-        let pids = lab.gateway.pids();
+        let pids = fixture.lab.gateway.pids();
         if pids.is_empty() {
             Err("nobody inside")
         } else {
@@ -165,7 +157,7 @@ fn nothing_is_left_of_a_lab() {
         }
     });
     assert_eq!(entered.expect("it enters").len(), 1);
-    drop((dir, lab));
+    drop(fixture);
     let status = sleeper.wait().expect("it was ours");
     assert!(!status.success(), "it was killed, not left");
 }
