@@ -2,15 +2,15 @@
 //! and every version.
 //!
 //! ```text
-//!  0        2 MiB       1 GiB    16 GiB    18 GiB  ...  40 GiB   44 GiB     64 GiB
+//!  0        2 MiB       1 GiB    8 GiB      9 GiB  ...   20 GiB   22 GiB    32 GiB
 //!  | ledger | lifelines | tables | tables.1 | tables.2 ... | meta | data      |
 //! ```
 //! A segment begins at its place and is at most as long as its place; what is left is no memory.
 
 use crate::limits::{HUGE_PAGE, LCORE_SLOTS};
 
-/// Addresses that each process reserves, and the end of all offsets.
-pub const RANGE: u64 = 64 << 30;
+/// Addresses that each process reserves, and the end of all offsets: as much as valgrind can still give.
+pub const RANGE: u64 = 32 << 30;
 
 /// Bytes of the `ledger` segment on 4 KiB pages.
 pub const LEDGER_LEN: u64 = 1 << 20;
@@ -37,10 +37,10 @@ pub const DATA: &str = "data";
 
 const GIB: u64 = 1 << 30;
 const TABLES_AT: u64 = GIB;
-const GROWTH_AT: u64 = 16 * GIB;
-const GROWTH_LIMIT: u64 = 2 * GIB;
-const META_AT: u64 = 40 * GIB;
-const DATA_AT: u64 = 44 * GIB;
+const GROWTH_AT: u64 = 8 * GIB;
+const GROWTH_LIMIT: u64 = GIB;
+const META_AT: u64 = 20 * GIB;
+const DATA_AT: u64 = 22 * GIB;
 
 /// The place of a segment: where it begins and how long it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
