@@ -1,7 +1,8 @@
 //! The command line of `baton-dump`.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -79,7 +80,35 @@ pub enum Verb {
     },
 }
 
+/// The verbs, to tell one from a prefix that was left out.
+const VERBS: [&str; 5] = ["list", "show", "check", "diff", "save"];
+
 impl Arguments {
+    /// Reads a command line. The prefix may be left out if it goes without saying: one instance runs, or an image
+    /// is read.
+    pub fn read(words: Vec<OsString>, running: &[String]) -> Result<Arguments, clap::Error> {
+        let error = match Arguments::try_parse_from(&words) {
+            Ok(arguments) => return Ok(arguments),
+            Err(error) => error,
+        };
+        let verb = words
+            .iter()
+            .skip(1)
+            .position(|word| VERBS.iter().any(|verb| word == verb));
+        let image = words
+            .iter()
+            .any(|word| word.to_string_lossy().starts_with("--image"));
+        let prefix = match running {
+            [only] => only.as_str(),
+            _ if image => "image",
+            _ => return Err(error),
+        };
+        let Some(verb) = verb else { return Err(error) };
+        let mut words = words;
+        words.insert(verb + 1, prefix.into());
+        Arguments::try_parse_from(words).map_err(|_| error)
+    }
+
     /// Does what was asked; gives the sentence for stderr.
     pub fn run(&self, out: &mut dyn Write) -> Result<String, DumpError> {
         if let Verb::Diff { a, b, zone, limit } = &self.verb {
@@ -146,10 +175,12 @@ impl Arguments {
         }
     }
 
-    fn side(&self, name: &PathBuf) -> Result<Instance, DumpError> {
+    fn side(&self, name: &Path) -> Result<Instance, DumpError> {
         let source = match name.as_os_str() == "live" {
             true => self.source(),
-            false => Source::Image { dir: name.clone() },
+            false => Source::Image {
+                dir: name.to_path_buf(),
+            },
         };
         Instance::open(&source, self.uid()?)
     }
@@ -170,4 +201,47 @@ impl Arguments {
 /// Whether an error only says that the reader of our output has seen enough.
 pub fn is_closed_pipe(error: &DumpError) -> bool {
     matches!(error, DumpError::File { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str, running: &[&str]) -> Result<Arguments, clap::Error> {
+        let words = line.split(' ').map(OsString::from).collect();
+        let running: Vec<String> = running.iter().map(|name| (*name).to_owned()).collect();
+        Arguments::read(words, &running)
+    }
+
+    #[test]
+    fn the_prefix_may_be_left_out_when_it_goes_without_saying() {
+        assert_eq!(read("baton-dump edge1 list", &[]).unwrap().prefix, "edge1");
+        assert_eq!(read("baton-dump list", &["edge1"]).unwrap().prefix, "edge1");
+        assert_eq!(
+            read("baton-dump --format json show nat.session", &["edge1"])
+                .unwrap()
+                .prefix,
+            "edge1"
+        );
+        assert_eq!(
+            read("baton-dump check --image /tmp/saved", &[])
+                .unwrap()
+                .prefix,
+            "image"
+        );
+        assert!(read("baton-dump list", &[]).is_err());
+        assert!(
+            read("baton-dump list", &["edge1", "core1"]).is_err(),
+            "which of the two?"
+        );
+        assert!(read("baton-dump edge1 lst", &["edge1"]).is_err());
+    }
+
+    #[test]
+    fn live_files_and_images_exclude_one_another() {
+        assert!(read("baton-dump edge1 list --image /a --hugetlbfs /b", &[]).is_err());
+        let arguments = read("baton-dump edge1 list --hugetlbfs /dev/hugepages", &[]).unwrap();
+        let (prefix, dir) = ("edge1".to_owned(), "/dev/hugepages".into());
+        assert_eq!(arguments.source(), Source::Files { prefix, dir });
+    }
 }

@@ -60,7 +60,7 @@ pub enum DumpError {
         why: String,
     },
     /// The conversation with the supervisor failed.
-    #[error("asking the supervisor for its segments: {0}")]
+    #[error("asking the supervisor for its segments: {0}; ask again, or look into its log")]
     Channel(#[from] ChannelError),
     /// The uid cannot be changed.
     #[error("changing to uid {uid}: {op}: {source}")]

@@ -1,14 +1,15 @@
-//! `baton-dump`: see the library.
+//! `baton-dump`: see the library. Data on stdout, talk on stderr, exit codes of [`exit`](baton_secondary::exit).
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use baton_secondary::cli::{Arguments, is_closed_pipe};
-use clap::Parser;
+use baton_shared_state::paths::instances;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let words = std::env::args_os().collect();
+    let arguments = Arguments::read(words, &instances()).unwrap_or_else(|error| error.exit());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let outcome = arguments.run(&mut out);
     // A reader that has seen enough (`| head`) is no failure.

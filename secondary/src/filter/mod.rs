@@ -8,8 +8,9 @@
 //!   literal    = number | IPv4 address | duration | name | "text"
 //! ```
 //!
-//! A field that holds a point in time is compared by how long ago it was. `age` stands for the field whose name
-//! begins with `created`, `idle` for `last_seen`. Every mistake is told with its place in the text.
+//! A field that holds a point in time is compared by how long ago it was. Where a zone has no field of that name,
+//! `age` stands for the one whose name begins with `created`, `idle` for `last_seen`, `src_port` and `dst_port` for
+//! `inside_port` and `remote_port`, and so on. Every mistake is told with its place in the text.
 
 mod literal;
 mod parse;

@@ -10,6 +10,18 @@ use crate::rows::Column;
 /// Deepest nesting of parentheses and `!`: the parser calls itself once for each.
 const DEEPEST: usize = 64;
 
+/// What people write, and the field they mean where the zone has no field of that name.
+const ALIASES: &[(&str, &str)] = &[
+    ("idle", "last_seen"),
+    ("proto", "protocol"),
+    ("state", "tcp_state"),
+    ("pkts", "packets"),
+    ("src", "inside_addr"),
+    ("src_port", "inside_port"),
+    ("dst", "remote_addr"),
+    ("dst_port", "remote_port"),
+];
+
 pub(super) struct Parser<'a> {
     text: &'a str,
     columns: &'a [Column],
@@ -108,11 +120,15 @@ impl<'a> Parser<'a> {
 
     fn column(&self, name: &str, span: Span) -> Result<usize, FilterError> {
         let find = |wanted: &dyn Fn(&Column) -> bool| self.columns.iter().position(wanted);
-        let found = find(&|column| column.name == name).or_else(|| match name {
-            "age" => find(&|column| is_time(column.kind) && column.name.starts_with("created")),
-            "idle" => find(&|column| is_time(column.kind) && column.name == "last_seen"),
-            _ => None,
-        });
+        let found = find(&|column| column.name == name)
+            .or_else(|| {
+                let (_, other) = ALIASES.iter().find(|(alias, _)| *alias == name)?;
+                find(&|column| column.name == *other)
+            })
+            .or_else(|| match name {
+                "age" => find(&|column| is_time(column.kind) && column.name.starts_with("created")),
+                _ => None,
+            });
         found.ok_or_else(|| {
             let known: Vec<&str> = self
                 .columns

@@ -52,6 +52,7 @@ fn comparisons_hold_as_they_read() {
         "inside_ip == 10.0.7.20",
         "inside_ip >= 10.0.0.0 && inside_ip < 10.1.0.0",
         "packets > 40 && !(packets > 41)",
+        "proto==tcp && pkts==41",
         "packets == 1 || packets == 41",
         "packets == 1 && packets == 2 || dst_port = 443",
     ] {

@@ -82,7 +82,7 @@ impl Migrate<SessionV1> for SessionV2 {
 #[derive(Record, FromBytes, IntoBytes, Immutable, Clone, Copy)]
 #[record(name = "test.part", version = 1)]
 #[repr(C)]
-struct Part {
+pub(crate) struct Part {
     magic: u32,
     first: u32,
 }
@@ -212,7 +212,7 @@ impl Fixture {
     /// Session `number`: TCP from 10.0.7.number:40000+number to port 443 or 80.
     pub(crate) fn add_session(&self, number: u32) -> u32 {
         let id = self.ids.shard(0).alloc().unwrap();
-        let remote: u16 = if number % 2 == 0 { 443 } else { 80 };
+        let remote: u16 = if number.is_multiple_of(2) { 443 } else { 80 };
         let key = Key {
             inside_addr: [10, 0, 7, number as u8],
             inside_port: (40_000 + number as u16).to_be_bytes(),

@@ -63,7 +63,7 @@ fn where_and_limit_choose_rows_and_the_rest_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
     image(dir.path());
-    let filter = "remote_port==443 && packets>10 && last_seen<1h";
+    let filter = "dst_port==443 && packets>10 && idle<1h";
     let output = dump(&[
         "edge1",
         "--image",

@@ -27,6 +27,7 @@ fn list_names_every_zone_with_its_version_and_policy() {
         ["nat.session", "nat.session", "1", "1", "ready", "migrate"],
         "{table}"
     );
+    assert_eq!(words[6..8], ["512", "9"], "records and live ones: {table}");
     assert!(stderr(&output).contains("5 zones"), "{}", stderr(&output));
     assert!(
         stderr(&output).contains("generation in use: 1"),
