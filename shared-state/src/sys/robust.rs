@@ -56,7 +56,7 @@ impl RobustWord {
     /// `offset`. The kernel touches it only if it holds the thread's number by then.
     pub fn register(fd: BorrowedFd<'_>, len: usize, offset: usize) -> io::Result<RobustWord> {
         assert!(
-            offset % 4 == 0 && offset + 4 <= len,
+            offset.is_multiple_of(4) && offset + 4 <= len,
             "word {offset} of {len} bytes"
         );
         let base = map_behind_private_page(fd, len)?;

@@ -7,18 +7,21 @@
 //!
 //! Failure: a peer that dies is `Ok(None)` on the next receive, after all it had sent.
 
+mod listener;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use baton_schema::wire::{self, WireError};
+pub use listener::Listener;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg, socket, socketpair,
-    sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect, getsockopt, recvmsg, sendmsg, socket, socketpair, sockopt,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,6 +88,9 @@ pub enum ChannelError {
     },
 }
 
+/// A message and the descriptors that came with it.
+pub type Received<T> = (T, Vec<OwnedFd>);
+
 /// Who is at the other end, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
@@ -100,13 +106,6 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Channel {
     fd: OwnedFd,
-}
-
-/// A socket that others connect to.
-#[derive(Debug)]
-pub struct Listener {
-    fd: OwnedFd,
-    path: PathBuf,
 }
 
 impl Channel {
@@ -154,7 +153,7 @@ impl Channel {
     pub fn recv<T: DeserializeOwned>(
         &self,
         deadline: Instant,
-    ) -> Result<Option<(T, Vec<OwnedFd>)>, ChannelError> {
+    ) -> Result<Option<Received<T>>, ChannelError> {
         if !wait_readable(self.fd.as_fd(), deadline).map_err(io_error("poll"))? {
             return Err(ChannelError::TimedOut);
         }
@@ -190,7 +189,7 @@ impl Channel {
         }
     }
 
-    fn recv_bytes(&self) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, ChannelError> {
+    fn recv_bytes(&self) -> Result<Option<Received<Vec<u8>>>, ChannelError> {
         let mut bytes = vec![0; wire::MAX_MESSAGE];
         // Room for all that a message can carry, so that each descriptor is taken and closed.
         let mut space = nix::cmsg_space!([i32; SCM_MAX_FD]);
@@ -228,77 +227,6 @@ impl AsFd for Channel {
     }
 }
 
-impl Listener {
-    /// Listens at `path`, for this user alone. A socket file there is removed only after nobody
-    /// answered on it.
-    pub fn bind(path: &Path) -> Result<Listener, ChannelError> {
-        remove_stale(path)?;
-        let fd = seqpacket().map_err(io("socket"))?;
-        let address = UnixAddr::new(path).map_err(io("the socket's path"))?;
-        bind(fd.as_raw_fd(), &address).map_err(|errno| match errno {
-            Errno::EADDRINUSE => ChannelError::InUse {
-                path: path.to_owned(),
-            },
-            errno => io("bind")(errno),
-        })?;
-        // Nobody can connect before `listen`, so the mode is in force from the first moment.
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(path, mode).map_err(io_error("chmod of the socket"))?;
-        listen(&fd, Backlog::new(16).expect("a small backlog")).map_err(io("listen"))?;
-        let path = path.to_owned();
-        Ok(Listener { fd, path })
-    }
-
-    /// The next connection.
-    pub fn accept(&self, deadline: Instant) -> Result<Channel, ChannelError> {
-        loop {
-            if !wait_readable(self.fd.as_fd(), deadline).map_err(io_error("poll"))? {
-                return Err(ChannelError::TimedOut);
-            }
-            match accept4(self.fd.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-                Ok(fd) => return Ok(Channel { fd: own(fd) }),
-                Err(Errno::EINTR | Errno::EAGAIN | Errno::ECONNABORTED) => {}
-                Err(errno) => return Err(io("accept")(errno)),
-            }
-        }
-    }
-
-    /// Where it listens.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-fn remove_stale(path: &Path) -> Result<(), ChannelError> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {}
-        Ok(_) => {
-            return Err(ChannelError::Io {
-                op: "bind: a file that is no socket is in the way",
-                source: io::ErrorKind::AlreadyExists.into(),
-            });
-        }
-        Err(_) => return Ok(()),
-    }
-    match Channel::connect(path) {
-        Ok(_) => Err(ChannelError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(ChannelError::Connect { source, .. })
-            if source.kind() == io::ErrorKind::ConnectionRefused =>
-        {
-            std::fs::remove_file(path).map_err(io_error("removing a stale socket"))
-        }
-        Err(error) => Err(error),
-    }
-}
-
 fn seqpacket() -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC;
     socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
@@ -327,136 +255,4 @@ fn io(op: &'static str) -> impl Fn(Errno) -> ChannelError {
 
 fn io_error(op: &'static str) -> impl Fn(io::Error) -> ChannelError {
     move |source| ChannelError::Io { op, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Seek, Write};
-    use std::time::Duration;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
-    }
-
-    #[test]
-    fn a_message_arrives_with_its_descriptors() {
-        let (a, b) = Channel::pair().unwrap();
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"kept").unwrap();
-        a.send(&(7u32, "seven".to_owned()), &[file.as_fd()])
-            .unwrap();
-        let ((number, text), fds) = b.recv::<(u32, String)>(soon()).unwrap().unwrap();
-        assert_eq!((number, text.as_str(), fds.len()), (7, "seven", 1));
-        let mut same = std::fs::File::from(fds.into_iter().next().unwrap());
-        let mut kept = String::new();
-        same.rewind().unwrap();
-        same.read_to_string(&mut kept).unwrap();
-        assert_eq!(kept, "kept");
-        assert_eq!(b.peer().unwrap().pid, std::process::id());
-    }
-
-    #[test]
-    fn received_descriptors_do_not_leak_into_children() {
-        let (a, b) = Channel::pair().unwrap();
-        a.send(&1u8, &[a.as_fd()]).unwrap();
-        let (_, fds) = b.recv::<u8>(soon()).unwrap().unwrap();
-        let flags = nix::fcntl::fcntl(&fds[0], nix::fcntl::FcntlArg::F_GETFD).unwrap();
-        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
-    }
-
-    #[test]
-    fn a_closed_peer_is_the_end_after_its_last_word() {
-        let (a, b) = Channel::pair().unwrap();
-        a.send(&5u64, &[]).unwrap();
-        drop(a);
-        assert_eq!(b.recv::<u64>(soon()).unwrap().unwrap().0, 5);
-        assert!(b.recv::<u64>(soon()).unwrap().is_none());
-        assert!(matches!(b.send(&1u8, &[]), Err(ChannelError::Closed)));
-    }
-
-    #[test]
-    fn waiting_ends_at_the_deadline() {
-        let (_a, b) = Channel::pair().unwrap();
-        assert!(matches!(
-            b.recv::<u8>(Instant::now()),
-            Err(ChannelError::TimedOut)
-        ));
-    }
-
-    #[test]
-    fn garbage_is_an_error_and_the_next_message_arrives() {
-        let (a, b) = Channel::pair().unwrap();
-        a.send_bytes(b"garbage that is no message", &[]).unwrap();
-        a.send(&9u8, &[]).unwrap();
-        assert!(matches!(b.recv::<u8>(soon()), Err(ChannelError::Wire(_))));
-        assert_eq!(b.recv::<u8>(soon()).unwrap().unwrap().0, 9);
-    }
-
-    #[test]
-    fn what_is_too_large_is_refused_at_both_ends() {
-        let (a, b) = Channel::pair().unwrap();
-        let long = vec![1u8; wire::MAX_MESSAGE + 1];
-        assert!(matches!(a.send(&long, &[]), Err(ChannelError::Wire(_))));
-        a.send_bytes(&long, &[]).unwrap();
-        let error = b.recv::<u8>(soon()).unwrap_err();
-        assert!(
-            error.to_string().contains("more than 131072 bytes"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn too_many_descriptors_are_refused_at_both_ends() {
-        let (a, b) = Channel::pair().unwrap();
-        let most = vec![a.as_fd(); MAX_FDS];
-        a.send(&1u8, &most).unwrap();
-        assert_eq!(b.recv::<u8>(soon()).unwrap().unwrap().1.len(), MAX_FDS);
-        let more = vec![a.as_fd(); MAX_FDS + 1];
-        assert!(matches!(
-            a.send(&1u8, &more),
-            Err(ChannelError::TooManyFds { .. })
-        ));
-        for count in [MAX_FDS + 1, MAX_FDS + 40] {
-            a.send_bytes(&wire::encode(&1u8).unwrap(), &vec![a.as_fd(); count])
-                .unwrap();
-            let error = b.recv::<u8>(soon()).unwrap_err();
-            assert!(matches!(error, ChannelError::TooManyFds { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_listener_is_private_and_there_is_one_of_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control.sock");
-        let listener = Listener::bind(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let client = Channel::connect(&path).unwrap();
-        let server = listener.accept(soon()).unwrap();
-        client.send(&3u8, &[]).unwrap();
-        assert_eq!(server.recv::<u8>(soon()).unwrap().unwrap().0, 3);
-        let error = Listener::bind(&path).unwrap_err();
-        assert!(error.to_string().contains("running instance"), "{error}");
-    }
-
-    #[test]
-    fn a_stale_socket_is_replaced_and_a_foreign_file_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control.sock");
-        drop(Listener::bind(&path).unwrap());
-        let error = Channel::connect(&path).unwrap_err();
-        assert!(
-            error.to_string().contains("is the instance running?"),
-            "{error}"
-        );
-        let listener = Listener::bind(&path).unwrap();
-        assert_eq!(listener.path(), path);
-        let timed_out = listener.accept(Instant::now()).unwrap_err();
-        assert!(matches!(timed_out, ChannelError::TimedOut));
-        let file = dir.path().join("precious");
-        std::fs::write(&file, "x").unwrap();
-        assert!(Listener::bind(&file).is_err());
-        assert_eq!(std::fs::read(&file).unwrap(), b"x");
-    }
 }
