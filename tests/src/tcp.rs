@@ -351,8 +351,10 @@ pub const FILES: usize = 4;
 /// Where nginx listens, as its config below says.
 const WEB_PORT: u16 = 8_080;
 
-/// One process under one uid, all files below its own directory.
-const NGINX: &str = "daemon off;
+/// One process under one uid (in a user namespace there is no other to change to), all files below its own
+/// directory.
+const NGINX: &str = "user root;
+daemon off;
 master_process off;
 pid nginx.pid;
 events { worker_connections 64; }
