@@ -13,6 +13,8 @@
 //! | `net_pcap` | files | yes | nothing lost |
 //! | `net_null` | none | yes | nothing lost |
 
+#![deny(unsafe_code)]
+
 mod cursors;
 mod driver;
 mod error;
@@ -26,6 +28,7 @@ mod net_tap;
 mod params;
 mod port;
 mod spec;
+#[allow(unsafe_code, reason = "system calls with safe faces")]
 mod sys;
 mod vnet;
 

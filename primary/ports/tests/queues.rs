@@ -6,7 +6,7 @@ use baton_shared_state::limits::BURST;
 use baton_shared_state::mbuf::Packet;
 
 use rig::net::{Wire, in_namespace, ip, skip, veth};
-use rig::{Rig, until};
+use rig::{Rig, transmit, until};
 
 const FLOWS: u32 = 64;
 const TOTAL: u32 = 2000;
@@ -26,7 +26,34 @@ fn datagram(seq: u32) -> Vec<u8> {
     frame
 }
 
-/// Sends over all flows and polls both queues; returns how many each received.
+/// Polls both queues while the neighbour sends over all flows, then sends from both; returns how
+/// many each received.
+fn both_queues_work(rig: &Rig, wire: &Wire) -> [u32; 2] {
+    let got = both_queues_receive(rig, wire);
+    let mut cache = rig.pool.cache(0);
+    while wire.recv().is_some() {}
+    for queue in 0..2 {
+        let mut port = rig.adopt(queue);
+        for seq in 0..100 {
+            let mut packet = cache.alloc().expect("a free mbuf");
+            packet
+                .append(80)
+                .expect("room")
+                .copy_from_slice(&datagram(seq));
+            transmit(&mut *port, &mut cache, &[packet.into_raw()]);
+        }
+        let mut seen = 0;
+        until("every datagram comes out", || {
+            while let Some(frame) = wire.recv() {
+                assert_eq!(frame, datagram(seen));
+                seen += 1;
+            }
+            seen == 100
+        });
+    }
+    got
+}
+
 fn both_queues_receive(rig: &Rig, wire: &Wire) -> [u32; 2] {
     let mut cache = rig.pool.cache(0);
     let mut ports = [rig.adopt(0), rig.adopt(1)];
@@ -64,7 +91,7 @@ fn af_packet_spreads_flows_over_its_sockets() {
     in_namespace("af_packet_spreads_flows_over_its_sockets", || {
         veth(1);
         let rig = Rig::new("net_af_packet0,iface=gw0,qpairs=2").unwrap();
-        let got = both_queues_receive(&rig, &Wire::of("peer0", 0x0800));
+        let got = both_queues_work(&rig, &Wire::of("peer0", 0x0800));
         assert!(got[0] > 0 && got[1] > 0, "{got:?}");
     });
 }
@@ -73,7 +100,7 @@ fn af_packet_spreads_flows_over_its_sockets() {
 fn tap_spreads_flows_over_its_queues() {
     in_namespace("tap_spreads_flows_over_its_queues", || {
         let rig = Rig::new("net_tap0,iface=tap0,queues=2").unwrap();
-        let got = both_queues_receive(&rig, &Wire::of("tap0", 0x0800));
+        let got = both_queues_work(&rig, &Wire::of("tap0", 0x0800));
         assert!(got[0] > 0 && got[1] > 0, "{got:?}");
     });
 }
@@ -92,7 +119,7 @@ fn af_xdp_queues_share_one_umem() {
             veth(2);
             let rig =
                 Rig::new(&format!("net_af_xdp0,iface=gw0,queue_count=2,mode={mode}")).unwrap();
-            both_queues_receive(&rig, &Wire::of("peer0", 0x0800));
+            both_queues_work(&rig, &Wire::of("peer0", 0x0800));
         }
     });
 }
@@ -128,6 +155,6 @@ fn af_xdp_ports_of_one_pool_do_not_disturb_each_other() {
             got.len() == 100
         });
         assert!(got.into_iter().eq(0..100));
-        both_queues_receive(&rig, &Wire::of("peer0", 0x0800));
+        both_queues_work(&rig, &Wire::of("peer0", 0x0800));
     });
 }
