@@ -2,9 +2,11 @@
 //! of static routes are kept known.
 //!
 //! A cursor goes round the shard's ids in small steps; a round takes some seconds, which is how
-//! much later than its timeout a session may end.
+//! much later than its timeout a session may end. Sessions whose outside address is no longer ours
+//! end, too: the config may be younger than the state.
 
 use crate::gateway::Gateway;
+use crate::links::Target;
 use crate::session::SessionLayout;
 use baton::prelude::Shard;
 
@@ -19,6 +21,8 @@ const IDLE_BINDING_S: u32 = 60;
 /// Seconds between two questions to a router that is known.
 const REFRESH_S: u32 = 30;
 
+const TRANSLATED: Target = Target::Own { translated: true };
+
 /// Where the cursors stand.
 #[derive(Debug, Default)]
 pub(crate) struct Aging {
@@ -28,10 +32,7 @@ pub(crate) struct Aging {
     asked_s: u32,
 }
 
-impl<S: SessionLayout> Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Gateway<S> {
     /// Ends what is due among the next few sessions.
     pub(crate) fn age(&mut self, shard: &mut Shard<Self>) {
         let Some(translator) = &mut self.nat else {
@@ -43,12 +44,15 @@ where
         expired.reserve(ENDED);
         let step = STEP.max(state.sessions.capacity() / ROUND);
         let timeouts = translator.nat.timeouts;
+        let targets = &self.targets;
         self.aging.sessions = state
             .sessions
             .scan(self.aging.sessions, step, |id, key, session| {
                 let silent = now_s.saturating_sub(state.sessions.last_seen(id));
-                let timeout = timeouts.of(key.protocol, session.known().state);
-                if silent > timeout && expired.len() < ENDED {
+                let known = session.known();
+                let timeout = timeouts.of(key.protocol, known.state);
+                let ours = targets.lookup(known.outside.address) == Some(TRANSLATED);
+                if (silent > timeout || !ours) && expired.len() < ENDED {
                     expired.push(id);
                 }
             });

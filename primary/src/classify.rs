@@ -17,10 +17,7 @@ use baton_datapath::rewrite::End;
 use baton_datapath::{Headers, L4, Parsed, bucket, icmp_error};
 use baton_shared_state::mbuf::STEERED;
 
-impl<S: SessionLayout> Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Gateway<S> {
     /// Reads a packet's headers and decides; deals at once with what needs no session.
     pub(crate) fn classify(
         &mut self,

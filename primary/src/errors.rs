@@ -14,10 +14,7 @@ use baton_datapath::parse::parse;
 use baton_datapath::rewrite::{End, Rewrite};
 use baton_datapath::{Headers, Parsed};
 
-impl<S: SessionLayout> Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Gateway<S> {
     /// An error to `target`, from inside or from outside.
     pub(crate) fn error(
         &mut self,

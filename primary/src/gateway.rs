@@ -67,10 +67,7 @@ pub(crate) enum Step {
     Local,
 }
 
-impl<S: SessionLayout> Datapath for Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Datapath for Gateway<S> {
     type Config = GatewayTable<S::Qos>;
     type State = State<S>;
     type Drop = Drop;
@@ -85,8 +82,11 @@ where
 
     fn capacity(config: &Self::Config, zone: &str) -> u32 {
         let sessions = config.nat.as_ref().map_or(1_024, |nat| nat.sessions);
+        let pool = config.nat.as_ref().map_or(0, |nat| nat.pool_size());
         match zone {
             "nat.source" => sessions.clamp(1_024, 65_536),
+            // Every port of every pool address, for TCP, UDP and echo.
+            "nat.binding" => sessions.min(pool.saturating_mul(3 * 65_536)).max(1_024),
             _ => sessions,
         }
     }
@@ -177,10 +177,7 @@ where
     }
 }
 
-impl<S: SessionLayout> Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Gateway<S> {
     fn run(&mut self, shard: &mut Shard<Self>, work: Work, ids: &Ids) {
         let Work { packet, h, step } = work;
         match step {

@@ -22,10 +22,7 @@ pub(crate) struct Exit {
     neighbour: Mac,
 }
 
-impl<S: SessionLayout> Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Gateway<S> {
     /// The way out for a packet to `dst`; gives the packet back if there is one. If not, it is
     /// dropped by name and its sender told, as far as the rules allow.
     #[inline]

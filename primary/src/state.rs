@@ -372,3 +372,17 @@ fn bound_bytes(protocol: u8, outside: End) -> BindingKey {
         _pad: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_schema::golden::assert_golden;
+
+    #[test]
+    fn released_layouts_never_change() {
+        assert_golden(&BindingKey::schema(), "layouts/nat.binding.key-v1.txt");
+        assert_golden(&Binding::schema(), "layouts/nat.binding-v1.txt");
+        assert_golden(&SourceKey::schema(), "layouts/nat.source.key-v1.txt");
+        assert_golden(&Source::schema(), "layouts/nat.source-v1.txt");
+    }
+}

@@ -29,10 +29,7 @@ enum Sender {
     Remote,
 }
 
-impl<S: SessionLayout> Gateway<S>
-where
-    S::Qos: std::fmt::Debug,
-{
+impl<S: SessionLayout> Gateway<S> {
     /// From a translated host outwards; `id` is its session, or [`NO_ID`].
     pub(crate) fn outbound(
         &mut self,

@@ -57,6 +57,16 @@ pub struct NatTable {
     pub forward: Vec<ForwardTable>,
 }
 
+impl NatTable {
+    /// Addresses in the pool; 1 if the outside port's own stands in.
+    #[must_use]
+    pub fn pool_size(&self) -> u32 {
+        let sizes = self.pool.iter().map(|network| 32 - u32::from(network.len));
+        let size = |bits| 1u32.checked_shl(bits).unwrap_or(u32::MAX);
+        sizes.map(size).fold(0, u32::saturating_add).max(1)
+    }
+}
+
 fn default_sessions() -> u32 {
     262_144
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 const CODE_POINTS: usize = 64;
 
 /// What a version of the program makes of the key `qos`.
-pub trait QosClasses: DeserializeOwned + Clone + Send + Sync + 'static {
+pub trait QosClasses: DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static {
     /// The class of sessions whose first packet carries `dscp`.
     fn class_of(&self, dscp: u8) -> u8;
 }

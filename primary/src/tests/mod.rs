@@ -43,14 +43,14 @@ mbufs       = 4096
 
 [[port]]
 name    = "inside"
-vdev    = "net_ring0,mac=02:00:00:00:01:00"
+vdev    = "net_ring0,queues=SHARDS,mac=02:00:00:00:01:00"
 address = ["10.0.0.1/16"]
 rxd     = 256
 txd     = 256
 
 [[port]]
 name    = "outside"
-vdev    = "net_ring1,mac=02:00:00:00:02:00"
+vdev    = "net_ring1,queues=SHARDS,mac=02:00:00:00:02:00"
 address = ["203.0.113.2/24"]
 rxd     = 256
 txd     = 256
