@@ -180,7 +180,7 @@ fn routes() {
     let rules: Vec<(u32, u8)> = (0..100_000)
         .map(|_| {
             let r = random(&mut state);
-            let depth = if r % 64 == 0 {
+            let depth = if r.is_multiple_of(64) {
                 28
             } else {
                 16 + (r >> 8) as u8 % 9
