@@ -29,6 +29,9 @@ pub struct Plan {
     pub to: Candidate,
     /// One row a zone.
     pub zones: Vec<ZonePlan>,
+    /// Zones that the running version writes in the candidate's layout first: name and version.
+    #[serde(default)]
+    pub exports: Vec<(String, u32)>,
     /// What the candidate's parser says of the config; `null` = fine.
     pub config_error: Option<String>,
     /// What it costs.
@@ -138,6 +141,8 @@ pub struct Facts<'a> {
     pub to_sha256: &'a str,
     /// What the candidate reads and writes.
     pub manifest: &'a Manifest,
+    /// What the running version reads and writes.
+    pub running: Option<&'a Manifest>,
     /// What the candidate's parser said of the config.
     pub config_error: Option<String>,
     /// A change of the instance that no upgrade can make.
@@ -158,7 +163,7 @@ pub fn make(facts: &Facts<'_>) -> Plan {
         .manifest
         .zones
         .iter()
-        .map(|zone| row(zone, facts.live))
+        .map(|zone| row(zone, facts))
         .collect();
     let memory_bytes = zones.iter().filter_map(|zone| zone.bytes_new).sum();
     let migrated: u64 = zones
@@ -196,6 +201,7 @@ pub fn make(facts: &Facts<'_>) -> Plan {
             binary_sha256: facts.to_sha256.to_owned(),
         },
         losses_back: losses_back(facts, &zones),
+        exports: exports(facts, &zones),
         way_out: (!go).then(|| way_out(facts, &zones, &swap)),
         zones,
         config_error: facts.config_error.clone(),
@@ -209,9 +215,16 @@ pub fn make(facts: &Facts<'_>) -> Plan {
     }
 }
 
-fn row(zone: &ZoneManifest, live: &[LiveZone]) -> ZonePlan {
-    let found = live.iter().find(|candidate| candidate.name == zone.name);
-    let policy = zone.decide(found.map(|found| found.schema.fingerprint()));
+fn row(zone: &ZoneManifest, facts: &Facts<'_>) -> ZonePlan {
+    let found = facts
+        .live
+        .iter()
+        .find(|candidate| candidate.name == zone.name);
+    let decided = zone.decide(found.map(|found| found.schema.fingerprint()));
+    let down = found
+        .and_then(|_| way_down(zone, facts))
+        .filter(|_| decided == Policy::Refuse);
+    let policy = down.map_or(decided, |running| running.policy);
     let from_version = found.map(|found| found.schema.version);
     let builds = matches!(policy, Policy::Migrate | Policy::Carry | Policy::Rebuild);
     let bytes_new = found.filter(|_| builds).map(|found| {
@@ -226,6 +239,10 @@ fn row(zone: &ZoneManifest, live: &[LiveZone]) -> ZonePlan {
         }
     });
     let note = match policy {
+        _ if down.is_some() => down.map(|running| match running.losses_back.as_slice() {
+            [] => "back, by the running version".to_owned(),
+            losses => format!("back, by the running version: loses {}", losses.join(", ")),
+        }),
         Policy::Refuse => Some(no_path(zone, from_version)),
         Policy::Migrate | Policy::Carry if !zone.losses_back.is_empty() => {
             Some(format!("back: loses {}", zone.losses_back.join(", ")))
@@ -243,6 +260,24 @@ fn row(zone: &ZoneManifest, live: &[LiveZone]) -> ZonePlan {
         bytes_new,
         note,
     }
+}
+
+/// The running version's zone, if it can write the layout that an earlier version wrote.
+fn way_down<'a>(zone: &ZoneManifest, facts: &Facts<'a>) -> Option<&'a ZoneManifest> {
+    let running = facts.running?.zone(&zone.name)?;
+    let movable = matches!(running.policy, Policy::Migrate | Policy::Carry);
+    (movable && running.reads(zone.writes.fingerprint())).then_some(running)
+}
+
+/// The rows whose live version is later than what the candidate writes.
+fn exports(facts: &Facts<'_>, zones: &[ZonePlan]) -> Vec<(String, u32)> {
+    let rows = facts.manifest.zones.iter().zip(zones);
+    let down = rows.filter(|(zone, row)| {
+        row.from_version.is_some_and(|from| from > row.to_version)
+            && way_down(zone, facts).is_some()
+    });
+    down.map(|(zone, row)| (zone.name.clone(), row.to_version))
+        .collect()
 }
 
 fn no_path(zone: &ZoneManifest, from_version: Option<u32>) -> String {

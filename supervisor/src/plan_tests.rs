@@ -71,6 +71,7 @@ fn facts<'a>(manifest: &'a Manifest, live: &'a [LiveZone], load: &'a [QueueLoad]
         },
         to_sha256: "6f",
         manifest,
+        running: None,
         config_error: None,
         instance_change: None,
         live,
@@ -147,6 +148,32 @@ fn an_older_binary_does_not_read_what_a_newer_one_wrote() {
     assert_eq!(
         plan.way_out.as_deref(),
         Some("take a version that reads nat.session v2")
+    );
+}
+
+#[test]
+fn the_running_version_writes_the_layout_of_an_earlier_one() {
+    let earlier = manifest(vec![
+        zone("nat.session", Policy::Migrate, &[1]),
+        zone("nat.key", Policy::Adopt, &[1]),
+    ]);
+    let running = manifest(vec![
+        zone("nat.session", Policy::Migrate, &[1, 2]),
+        zone("nat.key", Policy::Adopt, &[1]),
+    ]);
+    let live = [live("nat.session", 2), live("nat.key", 1)];
+    let mut given = facts(&earlier, &live, &[]);
+    given.running = Some(&running);
+    let plan = make(&given);
+    assert!(plan.go, "{:?}", plan.refusals);
+    assert_eq!(plan.exports, [("nat.session".to_owned(), 1)]);
+    assert_eq!(
+        plan.zones[0].note.as_deref(),
+        Some("back, by the running version: loses qos_class")
+    );
+    assert_eq!(
+        (plan.zones[0].from_version, plan.zones[0].to_version),
+        (Some(2), 1)
     );
 }
 

@@ -269,3 +269,30 @@ fn a_later_rollback_is_an_upgrade_to_the_kept_binary() {
     );
     assert_eq!(world.owner().0, "1.1");
 }
+
+#[test]
+fn a_later_rollback_over_a_changed_layout_is_written_by_the_version_that_knows_it() {
+    let world = World::running();
+    let next = world.binary("1.1", 2, &[1, 2], "");
+    assert_eq!(world.upgrade(&next).code, 0);
+    let back = world.baton(&["rollback", "t"]);
+    assert_eq!(back.code, 0, "{back:?}\n{}", world.log());
+    assert_eq!(world.owner().0, "1.0");
+    // And forward again, as if nothing had been.
+    assert_eq!(world.upgrade(&next).code, 0, "{}", world.log());
+    assert_eq!(world.owner().0, "1.1");
+}
+
+#[test]
+fn a_way_back_that_cannot_be_written_changes_nothing() {
+    let world = World::running();
+    let next = world.binary("1.1", 2, &[1, 2], "fail export");
+    assert_eq!(world.upgrade(&next).code, 0);
+    let back = world.baton(&["rollback", "t"]);
+    assert_eq!(back.code, 1, "{back:?}\n{}", world.log());
+    assert_eq!(world.owner().0, "1.1");
+    assert_eq!(
+        world.receipt(2)["reason"],
+        "in migrate: told to fail in export"
+    );
+}

@@ -179,6 +179,7 @@ mod tests {
                 bytes_new: Some(73 << 20),
                 note: None,
             }],
+            exports: vec![],
             config_error: None,
             cost: Cost {
                 memory_bytes: 121 << 20,

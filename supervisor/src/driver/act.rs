@@ -3,16 +3,12 @@
 use std::time::Instant;
 
 use baton_schema::control::ToPrimary;
-use baton_shared_state::ledger::UpgradeBlock;
-use baton_shared_state::sys;
 
 use super::tenant::Tenant;
 use super::{Candidate, Driver, Live};
-use crate::binary::{self, Binary};
+use crate::binary::Binary;
 use crate::receipt::ShardRecord;
-use crate::state::{
-    Action, Cause, Event, Notice, Outcome, Phase, Side, Start, State, Verdict, Wait,
-};
+use crate::state::{Action, Cause, Event, Notice, Phase, Side, Start, State, Verdict, Wait};
 
 impl Driver {
     /// One event: the decision, then its actions, then what follows from both.
@@ -85,6 +81,7 @@ impl Driver {
     fn act(&mut self, action: Action) {
         match action {
             Action::Plan => self.start_upgrade_job(),
+            Action::Export => self.export(),
             Action::Spawn(start) => self.spawn(start),
             Action::Go(side, phase) => self.go(side, phase),
             Action::Claim => self.claim(),
@@ -132,9 +129,7 @@ impl Driver {
             self.failed_to_start("there is no binary to start".to_owned());
             return;
         };
-        self.last_generation += 1;
-        let generation = self.last_generation;
-        self.newer_generation = Some(generation);
+        let generation = self.exported.unwrap_or_else(|| self.new_generation());
         let Candidate {
             binary,
             name,
@@ -164,6 +159,21 @@ impl Driver {
             }
             Err(error) => self.failed_to_start(error.to_string()),
         }
+    }
+
+    fn new_generation(&mut self) -> u16 {
+        self.last_generation += 1;
+        self.newer_generation = Some(self.last_generation);
+        self.last_generation
+    }
+
+    /// The older tenant is to write the candidate's layouts beside its own, as the generation
+    /// that the candidate will find.
+    fn export(&mut self) {
+        let generation = self.new_generation();
+        self.exported = Some(generation);
+        let zones = std::mem::take(&mut self.exports);
+        self.answer(Side::Older, &ToPrimary::Export { generation, zones });
     }
 
     fn failed_to_start(&mut self, why: String) {
@@ -276,6 +286,7 @@ impl Driver {
             self.config = config;
         }
         self.set_live(sha256, generation);
+        self.exported = None;
         self.backoffs = 0;
         self.store_tenants();
     }
@@ -347,139 +358,5 @@ impl Driver {
             "shard moved"
         );
         self.tell(&step, shard.gap_ns, &text);
-    }
-
-    /// Everything owned by one tenant again: slots are freed, the receipt is closed.
-    fn at_rest(&mut self) {
-        self.free_slots();
-        self.notify_ready();
-        if self.record.is_some() {
-            self.closing = true;
-            self.measure_after();
-        }
-        self.keep_binaries();
-    }
-
-    /// The newest binaries of the receipts and those that run are kept.
-    fn keep_binaries(&self) {
-        let mut wanted: Vec<String> = self
-            .tenants
-            .all()
-            .map(|(_, tenant)| tenant.sha256.clone())
-            .collect();
-        wanted.extend(self.live.iter().map(|live| live.sha256.clone()));
-        wanted.extend(
-            self.candidate
-                .iter()
-                .map(|candidate| candidate.binary.sha256.clone()),
-        );
-        let mut former: Vec<String> = Vec::new();
-        for number in self.history.numbers().into_iter().rev() {
-            let Ok(entry) = self.history.read(number) else {
-                continue;
-            };
-            for program in [entry.receipt.to, entry.receipt.from].into_iter().flatten() {
-                if !former.contains(&program.binary_sha256) {
-                    former.push(program.binary_sha256);
-                }
-            }
-            if former.len() >= self.config.upgrade.keep.max(1) {
-                break;
-            }
-        }
-        wanted.extend(former.into_iter().take(self.config.upgrade.keep.max(1)));
-        wanted.extend(
-            self.record
-                .iter()
-                .filter_map(|record| record.from.as_ref())
-                .map(|from| from.binary_sha256.clone()),
-        );
-        if self.jobs.is_empty() {
-            binary::prune(&self.paths.binaries(), &wanted);
-        }
-    }
-
-    /// What the next supervisor would need to finish or undo this.
-    fn store_upgrade(&self) {
-        let state = self.machine.state;
-        let deadline = self.timer.map_or(0, |(_, at)| {
-            let left = at.saturating_duration_since(Instant::now());
-            sys::clock_boottime_ns() + super::record::nanos(left)
-        });
-        let slot = |side| {
-            self.tenants
-                .get(side)
-                .map_or(u16::MAX, |tenant: &Tenant| tenant.slot)
-        };
-        let generation = |side| {
-            self.tenants
-                .get(side)
-                .map_or(0, |tenant: &Tenant| tenant.generation)
-        };
-        let block = UpgradeBlock {
-            id: self.record.as_ref().map_or(0, |record| record.number),
-            phase: state.phase().map_or(0, |phase| phase as u32 + 1),
-            direction: match state {
-                State::Prepare { .. }
-                | State::Back(_)
-                | State::Leaving { .. }
-                | State::Ending { .. } => 2,
-                _ => u32::from(state.upgrading()),
-            },
-            older: slot(Side::Older),
-            newer: slot(Side::Newer),
-            older_generation: generation(Side::Older),
-            newer_generation: generation(Side::Newer),
-            started_ns: 0,
-            phase_deadline_ns: deadline,
-            soak_until_ns: if state == State::Soak { deadline } else { 0 },
-            moved: 0,
-            spare: [0; 5],
-        };
-        self.ledger.set_upgrade(&block);
-    }
-
-    /// The end of the supervisor after its machine stopped.
-    pub(super) fn end(&mut self, outcome: Outcome) -> crate::exit::Exit {
-        use crate::exit::Exit;
-        self.close(None);
-        let (exit, text) = match outcome {
-            Outcome::Stopped => (
-                Exit::Done,
-                format!("{} does not forward any more", self.paths.prefix),
-            ),
-            Outcome::StartFailed => {
-                let why = self
-                    .last_failure
-                    .clone()
-                    .unwrap_or_else(|| "the first tenant did not start".to_owned());
-                tracing::error!(
-                    prefix = self.paths.prefix,
-                    error = why,
-                    "start failed; nothing forwards"
-                );
-                (Exit::Failed, why)
-            }
-        };
-        self.answer_stop(exit, &text);
-        let _ = std::fs::remove_file(self.paths.tenants());
-        let _ = std::fs::remove_file(self.paths.socket());
-        exit
-    }
-
-    /// The supervisor goes, forwarding stays: headless.
-    pub(super) fn leave(&mut self) -> crate::exit::Exit {
-        self.store_tenants();
-        self.notify_stopping();
-        tracing::info!(
-            prefix = self.paths.prefix,
-            hint = format!(
-                "baton run {0} takes it up, baton stop {0} ends it",
-                self.paths.prefix
-            ),
-            "supervisor ends; forwarding goes on, headless"
-        );
-        let _ = std::fs::remove_file(self.paths.socket());
-        crate::exit::Exit::Done
     }
 }

@@ -26,8 +26,8 @@ use crate::exit::Exit;
 use crate::history::History;
 use crate::state::{Event, Machine};
 
-/// Bytes for zones when the config does not say: sparse, only what is used is taken.
-const TABLES: u64 = 1 << 30;
+/// Bytes for zones when the config does not say: only what is used is taken, and the arena grows.
+const TABLES: u64 = 256 << 20;
 
 /// The least that makes sense.
 const LEAST_TABLES: u64 = 64 << 20;
@@ -318,6 +318,9 @@ pub(super) fn assemble(
         live: None,
         newer_generation: None,
         last_generation: 0,
+        exports: Vec::new(),
+        exported: None,
+        ending_export: None,
         stale_slots: Vec::new(),
         backoffs: 0,
         last_failure: None,

@@ -5,22 +5,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use baton_schema::Manifest;
-use baton_schema::control::{Client, MAX_FDS, Opening, Stats, ToClient, ToPrimary};
+use baton_schema::control::{Client, MAX_FDS, Opening, ToClient, ToPrimary};
 use baton_shared_state::channel::{Channel, ChannelError, Peer};
-use baton_shared_state::ledger::tenant_of;
-use baton_shared_state::sync::Ordering;
-use baton_shared_state::{LCORES_PER_TENANT, sys};
-use jiff::Timestamp;
 
 use super::jobs::Source;
-use super::measure::{Measured, Purpose};
-use super::record::{Record, nanos, stamp};
+use super::measure::Purpose;
+use super::record::Record;
 use super::{Driver, Tenant, host};
 use crate::exit::Exit;
-use crate::plan::Plan;
 use crate::receipt::{AskedBy, Receipt};
-use crate::request::{Answer, Last, Progress, Running, Shard, Status, Verb};
-use crate::state::{Event, Side, State};
+use crate::request::Verb;
+use crate::state::{Event, State};
 
 /// Clients at one time; more are a mistake or malice.
 const MOST: usize = 64;
@@ -32,9 +27,9 @@ pub(super) struct Connection {
     pub(super) since: Instant,
     /// Whether it said what it wants.
     pub(super) greeted: bool,
-    peer: Peer,
+    pub(super) peer: Peer,
     /// Whether it waits for the end of forwarding.
-    stops: bool,
+    pub(super) stops: bool,
 }
 
 impl Driver {
@@ -121,7 +116,8 @@ impl Driver {
 
     /// A primary says hello: it has to be the one that was started.
     fn greet(&mut self, connection: Connection, pid: u32, manifest: Manifest, resume: Option<u16>) {
-        let live = self.live_generation();
+        // Zones that were written for it are live for it.
+        let live = self.exported.or(self.live_generation());
         let shards = self.layout.shards;
         let config_path = self.config.path.display().to_string();
         let expected = connection.peer.pid;
@@ -255,6 +251,7 @@ impl Driver {
         let open = matches!(
             self.machine.state,
             State::Plan
+                | State::Export
                 | State::Spawn
                 | State::Attach
                 | State::Migrate
@@ -397,171 +394,11 @@ impl Driver {
         );
     }
 
-    fn phase_word(&self) -> &'static str {
+    pub(super) fn phase_word(&self) -> &'static str {
         if self.closing {
             "closing"
         } else {
             self.machine.state.word()
         }
-    }
-
-    /// The numbers for a `status` are there, or will not come.
-    pub(super) fn answer_status(&mut self, id: u64, measured: Measured) {
-        let exit = if self.machine.state == State::Idle {
-            Exit::NotRunning
-        } else {
-            Exit::Done
-        };
-        let status = self.status(measured);
-        self.finish_client(id, exit, &Answer::Status(Box::new(status)));
-    }
-
-    fn status(&self, measured: Measured) -> Status {
-        let Measured {
-            before,
-            now,
-            interval,
-        } = measured;
-        let left = self
-            .timer
-            .map(|(_, at)| nanos(at.saturating_duration_since(Instant::now())));
-        let last = self
-            .history
-            .numbers()
-            .last()
-            .and_then(|number| self.history.read(*number).ok());
-        Status {
-            schema: "baton.status/1".into(),
-            prefix: self.paths.prefix.clone(),
-            state: self.machine.state.word().into(),
-            supervisor: env!("CARGO_PKG_VERSION").into(),
-            supervisor_pid: std::process::id(),
-            owner: self.tenants.get(self.serving()).map(Tenant::shown),
-            next: self.tenants.get(other(self.serving())).map(Tenant::shown),
-            shards: self.layout.all().map(|shard| self.shard(shard)).collect(),
-            stats_interval_ns: before.as_ref().map(|_: &Stats| nanos(interval)),
-            stats: now,
-            stats_before: before,
-            upgrade: self.record.as_ref().map(|record| Running {
-                number: record.number,
-                phase: self.phase_word().into(),
-                left_ns: left,
-            }),
-            last: last.map(|entry| Last {
-                number: entry.receipt.number,
-                verdict: entry.receipt.verdict,
-                lost: entry.receipt.loss.packets,
-                ended: entry.receipt.ended,
-            }),
-            warnings: self.arena.warnings(),
-            huge_pages: self.arena.huge_pages(),
-        }
-    }
-
-    fn shard(&self, shard: usize) -> Shard {
-        let word = self.ledger.owner_word(shard);
-        let now = sys::clock_boottime_ns();
-        let beat = word
-            .lcore
-            .map(|lcore| self.ledger.heartbeat(lcore).load(Ordering::Relaxed))
-            .filter(|beat| *beat != 0);
-        Shard {
-            shard: u16::try_from(shard).unwrap_or(u16::MAX),
-            tenant: word.lcore.map(tenant_of),
-            lcore: word.lcore.map(|lcore| lcore % LCORES_PER_TENANT as u16),
-            generation: word.generation,
-            epoch: word.epoch,
-            heartbeat_age_ns: beat.map(|beat| now.saturating_sub(beat)),
-        }
-    }
-
-    /// One line of progress to everybody who watches the upgrade.
-    pub(super) fn tell(&mut self, step: &str, duration_ns: Option<u64>, text: &str) {
-        let Some(record) = &self.record else { return };
-        let line = Progress {
-            number: record.number,
-            at: stamp(Timestamp::now()),
-            step: step.to_owned(),
-            duration_ns,
-            text: text.to_owned(),
-        };
-        let message = ToClient::Line(serde_json::to_string(&line).unwrap_or_default());
-        for id in record.watchers.clone() {
-            self.send_to(id, &message, &[]);
-        }
-    }
-
-    /// Writes the receipt of the upgrade that is over, and tells everybody who watched.
-    pub(super) fn close(&mut self, after: Option<Stats>) {
-        let Some(mut record) = self.record.take() else {
-            return;
-        };
-        self.closing = false;
-        let watchers = std::mem::take(&mut record.watchers);
-        let refused: Option<Plan> = record.plan.take().filter(|plan| !plan.go);
-        let mut receipt = record.finish(&self.paths.prefix, host::host(), after.as_ref());
-        if let Err(error) = self.history.append(&mut receipt) {
-            tracing::error!(prefix = self.paths.prefix, upgrade = receipt.number, error = %error, "receipt not written");
-        }
-        tracing::info!(prefix = self.paths.prefix, upgrade = receipt.number, verdict = ?receipt.verdict, error = receipt.reason, "receipt");
-        let exit = Exit::from_code(receipt.exit_code);
-        let answer = match refused {
-            Some(plan) => Answer::Plan(Box::new(plan)),
-            None => Answer::Receipt(Box::new(receipt)),
-        };
-        for id in watchers {
-            self.finish_client(id, exit, &answer);
-        }
-    }
-
-    /// Everybody who waits for the end of forwarding hears of it.
-    pub(super) fn answer_stop(&mut self, exit: Exit, text: &str) {
-        let waiting: Vec<u64> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.stops)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in waiting {
-            self.say(id, exit, text.to_owned(), None);
-        }
-    }
-
-    /// Ends a client's verb with a sentence.
-    pub(super) fn say(&mut self, id: u64, exit: Exit, text: String, way_out: Option<String>) {
-        self.finish_client(id, exit, &Answer::Said { text, way_out });
-    }
-
-    /// Ends a client's verb.
-    pub(super) fn finish_client(&mut self, id: u64, exit: Exit, answer: &Answer) {
-        let result = serde_json::to_string(answer).unwrap_or_default();
-        self.send_to(
-            id,
-            &ToClient::End {
-                code: exit.code(),
-                result,
-            },
-            &[],
-        );
-        self.connections.remove(&id);
-    }
-
-    /// A client that went away, or does not read, is forgotten; nothing waits for it.
-    fn send_to(&mut self, id: u64, message: &ToClient, fds: &[std::os::fd::BorrowedFd<'_>]) {
-        let Some(connection) = self.connections.get(&id) else {
-            return;
-        };
-        if let Err(error) = connection.channel.send(message, fds) {
-            tracing::debug!(prefix = self.paths.prefix, pid = connection.peer.pid, error = %error, "client gone");
-            self.connections.remove(&id);
-        }
-    }
-}
-
-fn other(side: Side) -> Side {
-    if side == Side::Older {
-        Side::Newer
-    } else {
-        Side::Older
     }
 }

@@ -72,9 +72,10 @@ impl Layout {
         })
     }
 
-    /// Whether a tenant owns every shard.
+    /// Whether a tenant owns every shard and has promised none of them to anybody.
     pub(super) fn all_with(self, ledger: &Ledger, slot: u16) -> bool {
-        self.all().all(|shard| is_with(ledger, shard, slot))
+        self.all()
+            .all(|shard| is_with(ledger, shard, slot) && !is_promised(ledger, shard))
     }
 
     /// Gives `heir` each shard whose owner's lifeline reads dead; how many.
@@ -133,23 +134,7 @@ impl Layout {
             asked: Vec::new(),
             arrived: None,
         };
-        let mut refused = Vec::new();
-        for shard in self.of_step(step) {
-            if is_with(ledger, shard, to.slot) {
-                continue;
-            }
-            ledger.swap(shard).clear();
-            let next = self.slot(to, shard);
-            match ledger::ask(
-                ledger.owner(shard),
-                ledger.request(shard),
-                next,
-                to.generation,
-            ) {
-                Ok(word) => handover.asked.push((shard, word)),
-                Err(error) => refused.push((shard, error)),
-            }
-        }
+        let refused = handover.ask_missing(self, ledger);
         (handover, refused)
     }
 }
@@ -160,6 +145,32 @@ impl Handover {
         self.step
     }
 
+    /// Asks for every shard that is not there and not asked for yet. An owner that accepted an
+    /// earlier request completes that first; what it gave away is then asked for from the next.
+    fn ask_missing(&mut self, layout: Layout, ledger: &Ledger) -> Vec<(usize, AskError)> {
+        let mut refused = Vec::new();
+        for shard in layout.of_step(self.step) {
+            if is_with(ledger, shard, self.to.slot) || is_asked(ledger, shard) {
+                continue;
+            }
+            ledger.swap(shard).clear();
+            let (owner, request) = (ledger.owner(shard), ledger.request(shard));
+            match ledger::ask(
+                owner,
+                request,
+                layout.slot(self.to, shard),
+                self.to.generation,
+            ) {
+                Ok(word) => {
+                    self.asked.retain(|(known, _)| *known != shard);
+                    self.asked.push((shard, word));
+                }
+                Err(error) => refused.push((shard, error)),
+            }
+        }
+        refused
+    }
+
     /// Once all of its shards have arrived: what each change took, with the ring's state at the
     /// takeover. `None` while something is still missing.
     pub(super) fn arrived(
@@ -167,10 +178,10 @@ impl Handover {
         layout: Layout,
         ledger: &Ledger,
     ) -> Option<Vec<(ShardRecord, Option<(u32, u32)>)>> {
-        if !layout
-            .of_step(self.step)
-            .all(|shard| is_with(ledger, shard, self.to.slot))
-        {
+        let there = |shard| is_with(ledger, shard, self.to.slot) && !is_promised(ledger, shard);
+        if !layout.of_step(self.step).all(there) {
+            // An owner that died meanwhile is the machine's business.
+            self.ask_missing(layout, ledger);
             return None;
         }
         let since = *self.arrived.get_or_insert_with(Instant::now);
@@ -217,6 +228,24 @@ impl Handover {
             queues: Vec::new(),
         };
         (record, ring)
+    }
+}
+
+/// Whether the owner has accepted a request: it will hand the shard over, or die.
+fn is_promised(ledger: &Ledger, shard: usize) -> bool {
+    current_request(ledger, shard) == RequestState::Accepted
+}
+
+fn is_asked(ledger: &Ledger, shard: usize) -> bool {
+    current_request(ledger, shard) != RequestState::None
+}
+
+fn current_request(ledger: &Ledger, shard: usize) -> RequestState {
+    let request = ledger.request_word(shard);
+    if request.epoch == ledger.owner_word(shard).epoch {
+        request.state
+    } else {
+        RequestState::None
     }
 }
 

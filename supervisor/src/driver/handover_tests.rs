@@ -132,6 +132,31 @@ fn what_was_accepted_is_not_withdrawn() {
 }
 
 #[test]
+fn a_shard_that_was_promised_before_the_withdrawal_is_asked_back_when_it_went() {
+    let (_arena, ledger, older, newer) = ledger();
+    LAYOUT.ask(&ledger, 1, newer, "forward");
+    let me = ledger.owner_word(1).lcore.expect("owned");
+    let accepted = ledger::accept(ledger.owner(1), ledger.request(1), me).expect("asked");
+    LAYOUT.withdraw(&ledger);
+    let (mut back, _) = LAYOUT.ask(&ledger, 1, older, "back");
+    assert!(
+        back.arrived(LAYOUT, &ledger).is_none(),
+        "the owner is about to give it away"
+    );
+    assert!(!LAYOUT.all_with(&ledger, older.slot));
+    ledger
+        .hand_over(1, accepted, me)
+        .expect("the owner completes");
+    assert!(back.arrived(LAYOUT, &ledger).is_none());
+    consent(&ledger, 1);
+    assert_eq!(
+        back.arrived(LAYOUT, &ledger).map(|records| records.len()),
+        Some(1)
+    );
+    assert!(LAYOUT.all_with(&ledger, older.slot));
+}
+
+#[test]
 fn an_empty_step_arrives_at_once() {
     let (_arena, ledger, _, newer) = ledger();
     let layout = Layout {

@@ -11,16 +11,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use baton_schema::Manifest;
 
 use super::measure::{Measured, Purpose, loads};
-use super::{Candidate, Driver, host};
+use super::{Candidate, Driver};
 use crate::binary::{Binary, BinaryError};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::plan::{self, Facts, Plan, QueueLoad};
+use crate::plan::{Plan, QueueLoad};
 use crate::request::Answer;
 use crate::state::{Event, State};
-
-/// Receipts that tell how long a stop takes here.
-const RECENT: usize = 5;
 
 /// Where a candidate comes from.
 #[derive(Debug)]
@@ -280,6 +277,7 @@ impl Driver {
         }
         let plan = self.plan(&prepared, load);
         let (go, exit) = (plan.go, plan_exit(&plan));
+        self.exports.clone_from(&plan.exports);
         let program = crate::receipt::Program {
             name: Some(plan.to.name.clone()),
             version: Some(plan.to.version.clone()),
@@ -305,96 +303,15 @@ impl Driver {
                 name,
                 config,
             });
-            return self.event(Event::Planned);
+            let back = !self.exports.is_empty();
+            return self.event(if back {
+                Event::PlannedBack
+            } else {
+                Event::Planned
+            });
         }
         self.event(Event::Refused);
     }
-
-    fn plan(&self, prepared: &Prepared, load: &[QueueLoad]) -> Plan {
-        let owner = self.tenants.older.as_ref();
-        let manifest = owner.and_then(|tenant| tenant.manifest.as_ref());
-        let from = plan::Candidate {
-            name: manifest
-                .map(|manifest| manifest.name.clone())
-                .unwrap_or_default(),
-            version: manifest
-                .map(|manifest| manifest.version.clone())
-                .unwrap_or_default(),
-            binary_sha256: owner
-                .map(|tenant| tenant.sha256.clone())
-                .unwrap_or_default(),
-        };
-        plan::make(&Facts {
-            prefix: &self.paths.prefix,
-            from,
-            to_sha256: &prepared.binary.sha256,
-            manifest: &prepared.manifest,
-            config_error: prepared.config_error.clone(),
-            instance_change: prepared
-                .config
-                .as_ref()
-                .and_then(|next| instance_change(&self.config, next)),
-            live: &self.live_zones(),
-            load,
-            measured_stop_ns: self.measured_stop(),
-            free_bytes: self.free_bytes(),
-        })
-    }
-
-    /// The longest gap of the newest receipts that measured one.
-    fn measured_stop(&self) -> Option<u64> {
-        let numbers = self.history.numbers();
-        let recent = numbers
-            .into_iter()
-            .rev()
-            .take(RECENT)
-            .filter_map(|number| self.history.read(number).ok());
-        recent.filter_map(|entry| entry.receipt.gap_max_ns()).max()
-    }
-
-    /// On small pages the kernel's memory is the limit, on huge ones what was set aside.
-    fn free_bytes(&self) -> Option<u64> {
-        if self.arena.huge_pages() {
-            return Some(self.directory.free_bytes().0);
-        }
-        host::available_bytes()
-    }
-}
-
-/// What no upgrade can change, because both tenants have to agree on it.
-fn instance_change(now: &Config, next: &Config) -> Option<String> {
-    let changed = |what: &str, from: String, to: String| {
-        Some(format!(
-            "instance.{what} changed from {from} to {to}, which an upgrade cannot do"
-        ))
-    };
-    if now.shards() != next.shards() {
-        return changed(
-            "shards",
-            now.shards().to_string(),
-            next.shards().to_string(),
-        );
-    }
-    if now.lcores() != next.lcores() {
-        return changed(
-            "lcores",
-            now.lcores().to_string(),
-            next.lcores().to_string(),
-        );
-    }
-    if now.instance.mbufs != next.instance.mbufs {
-        let text =
-            |mbufs: Option<u32>| mbufs.map_or("the default".to_owned(), |mbufs| mbufs.to_string());
-        return changed("mbufs", text(now.instance.mbufs), text(next.instance.mbufs));
-    }
-    if now.instance.memory != next.instance.memory {
-        return changed(
-            "memory",
-            format!("{:?}", now.instance.memory),
-            format!("{:?}", next.instance.memory),
-        );
-    }
-    None
 }
 
 fn plan_exit(plan: &Plan) -> Exit {
@@ -426,32 +343,6 @@ fn summary(plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn config(instance: &str) -> Config {
-        let text = format!("[instance]\nfile-prefix = \"edge1\"\nbinary = \"/b\"\n{instance}\n");
-        Config::parse(&text, Path::new("edge1.toml")).expect("valid")
-    }
-
-    #[test]
-    fn only_what_both_tenants_share_may_not_change() {
-        let now = config("lcores = \"1-2\"");
-        assert_eq!(
-            instance_change(&now, &config("lcores = \"3,4\"\nidle = \"spin\"")),
-            None
-        );
-        assert!(
-            instance_change(&now, &config("lcores = \"1\""))
-                .is_some_and(|why| why.contains("shards changed from 2 to 1"))
-        );
-        assert!(
-            instance_change(&now, &config("lcores = \"1\"\nshards = 2"))
-                .is_some_and(|why| why.contains("lcores"))
-        );
-        assert!(instance_change(&now, &config("lcores = \"1-2\"\nmbufs = 2048")).is_some());
-        assert!(
-            instance_change(&now, &config("lcores = \"1-2\"\nmemory = \"hugetlbfs\"")).is_some()
-        );
-    }
 
     #[test]
     fn a_file_that_is_no_program_is_an_error_with_its_name() {

@@ -135,6 +135,9 @@ impl Driver {
         for note in &report.notes {
             tracing::warn!(prefix = self.paths.prefix, phase = %phase, hint = note, "tenant says");
         }
+        if side == Side::Older && phase == Phase::Migrate && self.machine.state != State::Export {
+            self.export_ended();
+        }
         self.queue.push_back(Event::Done(side, phase));
     }
 

@@ -10,6 +10,7 @@
 mod act;
 mod boot;
 mod clients;
+mod facts;
 mod handover;
 mod host;
 mod jobs;
@@ -20,6 +21,8 @@ mod record;
 mod resume;
 mod tenant;
 pub mod tenants;
+mod told;
+mod upkeep;
 mod wait;
 mod zones;
 
@@ -104,6 +107,12 @@ struct Driver {
     /// Generation set of the newest tenant that was started.
     newer_generation: Option<u16>,
     last_generation: u16,
+    /// What the older tenant shall write in an earlier layout: names and versions.
+    exports: Vec<(String, u32)>,
+    /// The generation set it does so for.
+    exported: Option<u16>,
+    /// The generation set that is retired once the older tenant has ended its export.
+    ending_export: Option<u16>,
     /// Slots of dead tenants that an owner word still names.
     stale_slots: Vec<u16>,
     backoffs: u32,

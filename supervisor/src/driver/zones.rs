@@ -26,7 +26,8 @@ pub(super) struct Wanted {
 impl Driver {
     pub(super) fn create_zone(&mut self, side: Side, wanted: &Wanted) {
         let own = self.tenants.get(side).map(|tenant| tenant.generation);
-        if own != Some(wanted.generation) {
+        let exports = side == Side::Older && self.exported == Some(wanted.generation);
+        if own != Some(wanted.generation) && !exports {
             let why = format!(
                 "zone \"{}\" was asked for in generation {}, but this tenant builds generation {}",
                 wanted.name,
@@ -156,6 +157,32 @@ impl Driver {
         if Some(generation) == self.live_generation() {
             return;
         }
+        let exported = self
+            .exported
+            .take()
+            .filter(|_| self.tenants.older.is_some());
+        if exported.is_some() {
+            // The older tenant still writes there; it answers when it has ended that.
+            self.ending_export = exported;
+            return self.answer(
+                Side::Older,
+                &ToPrimary::Export {
+                    generation,
+                    zones: Vec::new(),
+                },
+            );
+        }
+        self.retire_generation(generation);
+    }
+
+    /// The older tenant has ended its export.
+    pub(super) fn export_ended(&mut self) {
+        if let Some(generation) = self.ending_export.take() {
+            self.retire_generation(generation);
+        }
+    }
+
+    fn retire_generation(&self, generation: u16) {
         match self.directory.retire_generation(generation) {
             Ok(zones) => tracing::info!(
                 prefix = self.paths.prefix,

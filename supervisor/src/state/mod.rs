@@ -74,6 +74,8 @@ pub enum State {
     Forwarding,
     /// The candidate is examined; nothing was started.
     Plan,
+    /// The older one builds its zones in the layout that the candidate, an earlier version, knows.
+    Export,
     /// The newer one was started and has not said hello.
     Spawn,
     /// It adopts zones and ports.
@@ -156,6 +158,8 @@ pub enum Event {
     Upgrade,
     /// The plan says GO.
     Planned,
+    /// The plan says GO, and the older one has to write the candidate's layouts first.
+    PlannedBack,
     /// The plan says NO GO.
     Refused,
     /// The started tenant said hello and has all descriptors.
@@ -187,6 +191,8 @@ pub enum Event {
 pub enum Action {
     /// Examine the candidate.
     Plan,
+    /// Have the older tenant write the layouts of an earlier version beside its own.
+    Export,
     /// Start a tenant as [`Side::Newer`].
     Spawn(Start),
     /// Tell a tenant to begin a phase.
@@ -337,7 +343,7 @@ impl State {
             State::Plan => Phase::Plan,
             State::Spawn | State::Starting(_, Sole::Spawn | Sole::Backoff) => Phase::Spawn,
             State::Attach | State::Starting(_, Sole::Attach) => Phase::Attach,
-            State::Migrate | State::Starting(_, Sole::Migrate) => Phase::Migrate,
+            State::Export | State::Migrate | State::Starting(_, Sole::Migrate) => Phase::Migrate,
             State::Warm | State::Starting(_, Sole::Warm) => Phase::Warm,
             State::Swap(_) | State::Starting(_, Sole::Take) => Phase::Swap,
             State::Soak => Phase::Soak,
@@ -364,6 +370,7 @@ impl State {
             State::Starting(..) => "starting",
             State::Forwarding => "forwarding",
             State::Plan => "plan",
+            State::Export => "export",
             State::Spawn => "spawn",
             State::Attach => "attach",
             State::Migrate => "migrate",

@@ -20,6 +20,7 @@ pub(super) fn next(state: State, event: Event, steps: u16) -> Next {
         State::Idle | State::Forwarding => at_rest(state, event),
         State::Starting(start, at) => starting(start, at, event),
         State::Plan => plan(event),
+        State::Export => export(event),
         State::Spawn | State::Attach | State::Migrate | State::Warm => {
             before_swap(state, event, steps)
         }
@@ -124,6 +125,7 @@ fn plan(event: Event) -> Next {
     let end = |verdict, cause| (State::Forwarding, vec![Decide(verdict, cause), Disarm]);
     match event {
         Event::Planned => (State::Spawn, vec![Spawn(Start::Upgrade), Arm(Wait::Spawn)]),
+        Event::PlannedBack => (State::Export, vec![Action::Export, Arm(Wait::Phase)]),
         Event::Refused => end(Verdict::Refused, Cause::Plan),
         Event::Deadline => end(Verdict::Failed, Cause::Deadline(Phase::Plan)),
         Event::Rollback => end(Verdict::RolledBack, Cause::Operator),
@@ -132,6 +134,29 @@ fn plan(event: Event) -> Next {
             vec![Decide(Verdict::Failed, Cause::Died(Older, Phase::Plan))],
         ),
         _ => (State::Plan, vec![]),
+    }
+}
+
+/// The older one writes the candidate's layouts; nothing was started yet.
+fn export(event: Event) -> Next {
+    let end = |verdict, cause| {
+        (
+            State::Forwarding,
+            vec![Decide(verdict, cause), FreeZones, Disarm],
+        )
+    };
+    match event {
+        Event::Done(Older, Phase::Migrate) => {
+            (State::Spawn, vec![Spawn(Start::Upgrade), Arm(Wait::Spawn)])
+        }
+        Event::Failed(Older, failed) => end(Verdict::Failed, Cause::Failed(failed)),
+        Event::Deadline => end(Verdict::Failed, Cause::Deadline(Phase::Migrate)),
+        Event::Rollback => end(Verdict::RolledBack, Cause::Operator),
+        Event::Died(Older) => clear(
+            false,
+            vec![Decide(Verdict::Failed, Cause::Died(Older, Phase::Migrate))],
+        ),
+        _ => (State::Export, vec![]),
     }
 }
 
@@ -367,13 +392,12 @@ fn going_back(state: State, event: Event, steps: u16) -> Next {
             survive(Newer, asked(state), Cause::Died(Older, Phase::Rollback))
         }
         // It does not answer, or does not let go: only its death lets the older one take.
-        (_, Event::Deadline) => (
-            State::TakeBack {
-                by: Older,
-                step: Take::Killing,
-            },
-            vec![Kill(Newer), Arm(Wait::Kill)],
-        ),
+        (_, Event::Deadline) => {
+            let mut actions: Vec<Action> = asked(state).map(Withdraw).into_iter().collect();
+            actions.extend([Kill(Newer), Arm(Wait::Kill)]);
+            let step = Take::Killing;
+            (State::TakeBack { by: Older, step }, actions)
+        }
         _ => (state, vec![]),
     }
 }

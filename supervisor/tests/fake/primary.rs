@@ -219,6 +219,9 @@ impl Primary {
                 Ok(Some((ToPrimary::GetStats, _))) => {
                     self.send(&FromPrimary::Snapshot(self.stats()))
                 }
+                Ok(Some((ToPrimary::Export { generation, zones }, _))) => {
+                    self.export(generation, &zones)
+                }
                 Ok(Some((ToPrimary::Stop, _))) => self.leave(),
                 Ok(Some(_)) | Err(ChannelError::TimedOut) => {}
                 Ok(None) | Err(_) => self.channel = None,
@@ -241,9 +244,11 @@ impl Primary {
         }
         let mut report = Report::default();
         match phase {
-            Phase::Attach if self.live.is_none() => self.create_zone(),
+            Phase::Attach if self.live.is_none() => {
+                self.create_zone(self.generation, self.told.writes)
+            }
             Phase::Migrate if self.needs_migration() => {
-                self.create_zone();
+                self.create_zone(self.generation, self.told.writes);
                 report.counts.push(("lost_sessions".into(), 0));
                 report.zones.push(ZoneReport {
                     name: "nat.session".into(),
@@ -270,14 +275,32 @@ impl Primary {
         found.schema_version != self.told.writes
     }
 
-    fn create_zone(&self) {
+    /// Its zone in an earlier layout, for an earlier version.
+    fn export(&self, generation: u16, zones: &[(String, u32)]) {
+        if self.told.fault == "fail export" {
+            let why = "told to fail in export".to_owned();
+            return self.send(&FromPrimary::Failed {
+                phase: Phase::Migrate,
+                why,
+            });
+        }
+        for (_, version) in zones {
+            self.create_zone(generation, *version);
+        }
+        self.send(&FromPrimary::Done {
+            phase: Phase::Migrate,
+            report: Report::default(),
+        });
+    }
+
+    fn create_zone(&self, generation: u16, version: u32) {
         let channel = self.channel.as_ref().expect("connected");
-        let schema = schema(self.told.writes);
+        let schema = schema(version);
         let stride = schema.size;
         self.send(&FromPrimary::CreateZone {
             name: "nat.session".into(),
             schema,
-            generation: self.generation,
+            generation,
             len: u64::from(stride) * 1000,
             policy: Policy::Migrate,
             count: 1000,

@@ -4,20 +4,23 @@
 //! Mistakes are told as `toml` tells them, with the file's name in front and, where a name is
 //! close to a known one, the question whether that was meant.
 
+mod hint;
+mod values;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use toml::Spanned;
 
+pub use values::{Lcores, MAX_LCORES, Percent, Prefix, SocketMem};
+
 use crate::period::Period;
+use hint::{closest, explain};
 
 /// The top-level names the supervisor reads.
 const OURS: [&str; 5] = ["instance", "port", "route", "upgrade", "metrics"];
-
-/// Lcores a tenant may have; the last of its slots is the control thread's.
-pub const MAX_LCORES: usize = baton_shared_state::LCORES_PER_TENANT - 1;
 
 /// What stands in the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -293,107 +296,6 @@ impl Config {
     }
 }
 
-/// A file-prefix that can name files and sockets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix(pub String);
-
-impl Prefix {
-    /// Whether `text` may name an instance.
-    pub fn is_valid(text: &str) -> bool {
-        (1..=31).contains(&text.len())
-            && !text.starts_with('-')
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
-    }
-}
-
-impl<'de> Deserialize<'de> for Prefix {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Prefix, D::Error> {
-        let text = String::deserialize(from)?;
-        if Prefix::is_valid(&text) {
-            return Ok(Prefix(text));
-        }
-        Err(serde::de::Error::custom(format!(
-            "file-prefix \"{text}\": 1 to 31 letters, digits, '_' or '-', and not '-' first"
-        )))
-    }
-}
-
-/// CPUs as DPDK lists them: `1-2`, `2,4`, `1,1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lcores(pub Vec<u16>);
-
-impl<'de> Deserialize<'de> for Lcores {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Lcores, D::Error> {
-        let text = String::deserialize(from)?;
-        parse_lcores(&text)
-            .map(Lcores)
-            .map_err(serde::de::Error::custom)
-    }
-}
-
-fn parse_lcores(text: &str) -> Result<Vec<u16>, String> {
-    let mut cpus = Vec::new();
-    for part in text.split(',').map(str::trim) {
-        let wrong = || {
-            format!("lcores \"{text}\": \"{part}\" is neither a CPU (\"2\") nor a range (\"1-2\")")
-        };
-        let (first, last) = match part.split_once('-') {
-            Some((first, last)) => (first, last),
-            None => (part, part),
-        };
-        let first: u16 = first.trim().parse().map_err(|_| wrong())?;
-        let last: u16 = last.trim().parse().map_err(|_| wrong())?;
-        if last < first {
-            return Err(wrong());
-        }
-        cpus.extend(first..=last);
-        if cpus.len() > MAX_LCORES {
-            return Err(format!("lcores \"{text}\": more than {MAX_LCORES}"));
-        }
-    }
-    Ok(cpus)
-}
-
-/// MB per NUMA socket: `"1024"` or `"1024,0"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketMem(pub Vec<u64>);
-
-impl<'de> Deserialize<'de> for SocketMem {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<SocketMem, D::Error> {
-        let text = String::deserialize(from)?;
-        text.split(',')
-            .map(|part| part.trim().parse::<u64>())
-            .collect::<Result<Vec<_>, _>>()
-            .map(SocketMem)
-            .map_err(|_| {
-                serde::de::Error::custom(format!(
-                    "socket-mem \"{text}\": MB per NUMA socket, as \"1024\" or \"1024,0\""
-                ))
-            })
-    }
-}
-
-/// A signed share such as `"+0.1%"`, in thousandths of a percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Percent(pub i64);
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Percent, D::Error> {
-        let text = String::deserialize(from)?;
-        text.strip_suffix('%')
-            .and_then(|number| number.trim().parse::<f64>().ok())
-            .filter(|number| number.is_finite() && number.abs() <= 1000.0)
-            .map(|number| Percent((number * 1000.0).round() as i64))
-            .ok_or_else(|| {
-                serde::de::Error::custom(format!(
-                    "\"{text}\" is no share; write it as \"+0.1%\" or \"-5%\""
-                ))
-            })
-    }
-}
-
 /// Top-level names that are not ours have to be tables: a stray key is a mistake, not the binary's.
 fn foreign_tables(text: &str) -> Result<(), String> {
     let all: BTreeMap<String, Spanned<toml::Value>> =
@@ -418,51 +320,5 @@ fn foreign_tables(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `toml`'s message, with a suggestion where a name is close to an expected one.
-fn explain(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let text = text.trim_end();
-    match suggestion(error.message()) {
-        Some(near) => format!("{text}\ndid you mean `{near}`?"),
-        None => text.to_owned(),
-    }
-}
-
-fn suggestion(message: &str) -> Option<String> {
-    let (unknown, expected) = message.split_once(", expected ")?;
-    if !unknown.starts_with("unknown ") {
-        return None;
-    }
-    let mut names = unknown.split('`').skip(1).step_by(2);
-    let wrong = names.next()?;
-    closest(wrong, expected.split('`').skip(1).step_by(2)).map(str::to_owned)
-}
-
-/// The candidate nearest to `wrong`, if it is near enough to be a slip.
-fn closest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (distance(wrong, candidate), candidate))
-        .filter(|(far, candidate)| *far <= 1 + candidate.len() / 4)
-        .min_by_key(|(far, _)| *far)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -1,0 +1,146 @@
+//! What is put in order when an instance comes to rest, and what the next supervisor finds.
+
+use std::time::Instant;
+
+use baton_shared_state::ledger::UpgradeBlock;
+use baton_shared_state::sys;
+
+use super::{Driver, Tenant};
+use crate::binary;
+use crate::exit::Exit;
+use crate::state::{Outcome, Side, State};
+
+impl Driver {
+    /// Everything owned by one tenant again: slots are freed, the receipt is closed.
+    pub(super) fn at_rest(&mut self) {
+        self.free_slots();
+        self.notify_ready();
+        if self.record.is_some() {
+            self.closing = true;
+            self.measure_after();
+        }
+        self.keep_binaries();
+    }
+
+    /// The newest binaries of the receipts and those that run are kept.
+    fn keep_binaries(&self) {
+        let mut wanted: Vec<String> = self
+            .tenants
+            .all()
+            .map(|(_, tenant)| tenant.sha256.clone())
+            .collect();
+        wanted.extend(self.live.iter().map(|live| live.sha256.clone()));
+        wanted.extend(
+            self.candidate
+                .iter()
+                .map(|candidate| candidate.binary.sha256.clone()),
+        );
+        let mut former: Vec<String> = Vec::new();
+        for number in self.history.numbers().into_iter().rev() {
+            let Ok(entry) = self.history.read(number) else {
+                continue;
+            };
+            for program in [entry.receipt.to, entry.receipt.from].into_iter().flatten() {
+                if !former.contains(&program.binary_sha256) {
+                    former.push(program.binary_sha256);
+                }
+            }
+            if former.len() >= self.config.upgrade.keep.max(1) {
+                break;
+            }
+        }
+        wanted.extend(former.into_iter().take(self.config.upgrade.keep.max(1)));
+        wanted.extend(
+            self.record
+                .iter()
+                .filter_map(|record| record.from.as_ref())
+                .map(|from| from.binary_sha256.clone()),
+        );
+        if self.jobs.is_empty() {
+            binary::prune(&self.paths.binaries(), &wanted);
+        }
+    }
+
+    /// What the next supervisor would need to finish or undo this.
+    pub(super) fn store_upgrade(&self) {
+        let state = self.machine.state;
+        let deadline = self.timer.map_or(0, |(_, at)| {
+            let left = at.saturating_duration_since(Instant::now());
+            sys::clock_boottime_ns() + super::record::nanos(left)
+        });
+        let slot = |side| {
+            self.tenants
+                .get(side)
+                .map_or(u16::MAX, |tenant: &Tenant| tenant.slot)
+        };
+        let generation = |side| {
+            self.tenants
+                .get(side)
+                .map_or(0, |tenant: &Tenant| tenant.generation)
+        };
+        let block = UpgradeBlock {
+            id: self.record.as_ref().map_or(0, |record| record.number),
+            phase: state.phase().map_or(0, |phase| phase as u32 + 1),
+            direction: match state {
+                State::Prepare { .. }
+                | State::Back(_)
+                | State::Leaving { .. }
+                | State::Ending { .. } => 2,
+                _ => u32::from(state.upgrading()),
+            },
+            older: slot(Side::Older),
+            newer: slot(Side::Newer),
+            older_generation: generation(Side::Older),
+            newer_generation: generation(Side::Newer),
+            started_ns: 0,
+            phase_deadline_ns: deadline,
+            soak_until_ns: if state == State::Soak { deadline } else { 0 },
+            moved: 0,
+            spare: [0; 5],
+        };
+        self.ledger.set_upgrade(&block);
+    }
+
+    /// The end of the supervisor after its machine stopped.
+    pub(super) fn end(&mut self, outcome: Outcome) -> Exit {
+        self.close(None);
+        let (exit, text) = match outcome {
+            Outcome::Stopped => (
+                Exit::Done,
+                format!("{} does not forward any more", self.paths.prefix),
+            ),
+            Outcome::StartFailed => {
+                let why = self
+                    .last_failure
+                    .clone()
+                    .unwrap_or_else(|| "the first tenant did not start".to_owned());
+                tracing::error!(
+                    prefix = self.paths.prefix,
+                    error = why,
+                    "start failed; nothing forwards"
+                );
+                (Exit::Failed, why)
+            }
+        };
+        self.answer_stop(exit, &text);
+        let _ = std::fs::remove_file(self.paths.tenants());
+        let _ = std::fs::remove_file(self.paths.socket());
+        exit
+    }
+
+    /// The supervisor goes, forwarding stays: headless.
+    pub(super) fn leave(&mut self) -> Exit {
+        self.store_tenants();
+        self.notify_stopping();
+        tracing::info!(
+            prefix = self.paths.prefix,
+            hint = format!(
+                "baton run {0} takes it up, baton stop {0} ends it",
+                self.paths.prefix
+            ),
+            "supervisor ends; forwarding goes on, headless"
+        );
+        let _ = std::fs::remove_file(self.paths.socket());
+        Exit::Done
+    }
+}
