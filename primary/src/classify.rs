@@ -19,29 +19,28 @@ use baton_shared_state::mbuf::STEERED;
 
 impl<S: SessionLayout> Gateway<S> {
     /// Reads a packet's headers and decides; deals at once with what needs no session.
+    #[inline]
     pub(crate) fn classify(
         &mut self,
         shard: &mut Shard<Self>,
         packet: Packet,
         keys: &mut Keys,
-    ) -> Option<Work> {
-        let decided = match parse(packet.data()) {
-            Parsed::Ipv4(h) => self.decide(&packet, &h, keys).map(|step| (h, step)),
-            Parsed::Arp(arp) => {
-                self.arp(shard, packet, &arp);
-                return None;
-            }
-            Parsed::Refused(why) => Err(why.into()),
-        };
-        match decided {
-            Ok((h, step)) => Some(Work { packet, h, step }),
-            Err(why) => {
-                shard.drop(packet, why);
-                None
-            }
+        work: &mut Vec<Work>,
+    ) {
+        match parse(packet.data()) {
+            Parsed::Ipv4(h) => match self.decide(&packet, &h, keys) {
+                Ok(step) => {
+                    let packet = Some(packet);
+                    work.push(Work { packet, h, step });
+                }
+                Err(why) => shard.drop(packet, why),
+            },
+            Parsed::Arp(arp) => self.arp(shard, packet, &arp),
+            Parsed::Refused(why) => shard.drop(packet, why.into()),
         }
     }
 
+    #[inline]
     fn decide(&self, packet: &Packet, h: &Headers, keys: &mut Keys) -> Result<Step, Drop> {
         let port = usize::from(packet.port());
         let link = self.links.get(port).ok_or(Drop::NotForUs)?;

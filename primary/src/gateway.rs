@@ -45,7 +45,8 @@ pub struct Gateway<S: SessionLayout> {
 /// A packet on its way through the stages.
 #[derive(Debug)]
 pub(crate) struct Work {
-    pub(crate) packet: Packet,
+    /// Taken out by the last stage; the rest is read where it lies.
+    pub(crate) packet: Option<Packet>,
     pub(crate) h: Headers,
     pub(crate) step: Step,
 }
@@ -134,14 +135,15 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
         let mut work = std::mem::take(&mut self.work);
         let mut keys = Keys::default();
         for packet in burst {
-            if let Some(item) = self.classify(shard, packet, &mut keys) {
-                work.push(item);
-            }
+            self.classify(shard, packet, &mut keys, &mut work);
         }
         let ids = keys.look_up(&shard.state);
-        for item in work.drain(..) {
-            self.run(shard, item, &ids);
+        for item in &mut work {
+            if let Some(packet) = item.packet.take() {
+                self.run(shard, packet, &item.h, item.step, &ids);
+            }
         }
+        work.clear();
         self.work = work;
     }
 
@@ -178,21 +180,20 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
 }
 
 impl<S: SessionLayout> Gateway<S> {
-    fn run(&mut self, shard: &mut Shard<Self>, work: Work, ids: &Ids) {
-        let Work { packet, h, step } = work;
+    fn run(&mut self, shard: &mut Shard<Self>, packet: Packet, h: &Headers, step: Step, ids: &Ids) {
         match step {
             Step::Outbound { target, found } => {
-                self.outbound(shard, packet, &h, target, ids.outbound[usize::from(found)]);
+                self.outbound(shard, packet, h, target, ids.outbound[usize::from(found)]);
             }
             Step::Inbound { found } => {
-                self.inbound(shard, packet, &h, ids.inbound[usize::from(found)]);
+                self.inbound(shard, packet, h, ids.inbound[usize::from(found)]);
             }
             Step::Hairpin { found } => {
-                self.hairpin(shard, packet, &h, ids.outbound[usize::from(found)]);
+                self.hairpin(shard, packet, h, ids.outbound[usize::from(found)]);
             }
-            Step::Error { target } => self.error(shard, packet, &h, target),
-            Step::Forward { target } => self.forward(shard, packet, &h, target),
-            Step::Local => self.local(shard, packet, &h),
+            Step::Error { target } => self.error(shard, packet, h, target),
+            Step::Forward { target } => self.forward(shard, packet, h, target),
+            Step::Local => self.local(shard, packet, h),
         }
     }
 
@@ -264,6 +265,9 @@ impl Keys {
         state
             .sessions
             .find_ids(asked, &mut ids.outbound[..self.outbound_len]);
+        for &id in &ids.outbound[..self.outbound_len] {
+            state.sessions.prefetch(id);
+        }
         let asked = &self.inbound[..self.inbound_len];
         let mut hashes = [0; BURST];
         for (hash, key) in hashes.iter_mut().zip(asked) {
@@ -271,7 +275,7 @@ impl Keys {
         }
         state.from_outside.find_burst(
             &hashes[..asked.len()],
-            |_| {},
+            |id| state.sessions.prefetch(id),
             |at, id| state.is_from_outside(id, &asked[at]),
             &mut ids.inbound[..asked.len()],
         );

@@ -13,18 +13,21 @@ use std::net::Ipv4Addr;
 pub const BUCKETS: usize = 256;
 
 /// The bucket of a flow by its inside end: protocol, address, and port or echo identifier.
+#[inline]
 #[must_use]
 pub fn of_flow(protocol: u8, inside: Ipv4Addr, port: u16) -> u8 {
     mix(u64::from(u32::from(inside)) << 32 | u64::from(port) << 16 | u64::from(protocol))
 }
 
 /// The bucket that a NAT port stands in.
+#[inline]
 #[must_use]
 pub fn of_nat_port(port: u16) -> u8 {
     port as u8
 }
 
 /// The bucket of what has no ports: the two addresses, in either order.
+#[inline]
 #[must_use]
 pub fn of_addresses(a: Ipv4Addr, b: Ipv4Addr) -> u8 {
     mix(u64::from(u32::from(a) ^ u32::from(b)))
@@ -32,6 +35,7 @@ pub fn of_addresses(a: Ipv4Addr, b: Ipv4Addr) -> u8 {
 
 /// The finishing steps of splitmix64 (Steele et al., 2014): every input bit reaches every output
 /// bit.
+#[inline]
 fn mix(x: u64) -> u8 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -21,6 +21,7 @@ pub struct Sum(u64);
 
 impl Sum {
     /// Adds bytes; an odd last byte counts as the high half of a word.
+    #[inline]
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
         let mut total = self.0;
@@ -40,24 +41,28 @@ impl Sum {
     }
 
     /// Adds one 16-bit word.
+    #[inline]
     #[must_use]
     pub fn word(self, word: u16) -> Sum {
         Sum(self.0 + u64::from(word))
     }
 
     /// Adds an address.
+    #[inline]
     #[must_use]
     pub fn address(self, address: Ipv4Addr) -> Sum {
         Sum(self.0 + u64::from(u32::from(address)))
     }
 
     /// The sum in 16 bits, not complemented.
+    #[inline]
     #[must_use]
     pub fn fold(self) -> u16 {
         fold(self.0)
     }
 
     /// The checksum: the complement of the folded sum.
+    #[inline]
     #[must_use]
     pub fn checksum(self) -> u16 {
         !self.fold()
@@ -65,6 +70,7 @@ impl Sum {
 }
 
 /// The sum over the pseudo header of TCP and UDP.
+#[inline]
 #[must_use]
 pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: u16) -> Sum {
     Sum::default()
@@ -75,12 +81,14 @@ pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: u16) ->
 }
 
 /// The checksum over `bytes`. Over bytes that contain their own right checksum it is 0.
+#[inline]
 #[must_use]
 pub fn of(bytes: &[u8]) -> u16 {
     Sum::default().bytes(bytes).checksum()
 }
 
 /// True if `field` holds only the pseudo-header sum (I3).
+#[inline]
 #[must_use]
 pub fn is_unfinished(field: u16, pseudo: Sum) -> bool {
     field == pseudo.fold()
@@ -92,24 +100,28 @@ pub struct Delta(u64);
 
 impl Delta {
     /// One 16-bit word changes.
+    #[inline]
     #[must_use]
     pub fn word(self, old: u16, new: u16) -> Delta {
         Delta(self.0 + u64::from(!old) + u64::from(new))
     }
 
     /// An address changes.
+    #[inline]
     #[must_use]
     pub fn address(self, old: Ipv4Addr, new: Ipv4Addr) -> Delta {
         Delta(self.0 + u64::from(!u32::from(old)) + u64::from(u32::from(new)))
     }
 
     /// The new checksum for the old one.
+    #[inline]
     #[must_use]
     pub fn apply(self, checksum: u16) -> u16 {
         !fold(self.0 + u64::from(!checksum))
     }
 
     /// The new UDP checksum for the old one, with 0 as "none" (I2).
+    #[inline]
     #[must_use]
     pub fn apply_udp(self, checksum: u16) -> u16 {
         if checksum == 0 {
@@ -120,11 +132,13 @@ impl Delta {
 }
 
 /// A computed UDP checksum as it goes on the wire: 0 would mean "none" (I2).
+#[inline]
 #[must_use]
 pub fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
+#[inline]
 fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);

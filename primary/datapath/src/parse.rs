@@ -144,6 +144,7 @@ pub enum Parsed {
 }
 
 /// Parses one frame. Never panics, whatever the bytes.
+#[inline]
 #[must_use]
 pub fn parse(frame: &[u8]) -> Parsed {
     let Some((header, payload)) = frame.split_at_checked(ETHERNET) else {
@@ -166,18 +167,21 @@ pub fn parse(frame: &[u8]) -> Parsed {
 }
 
 /// Source address of a frame that has an Ethernet header; zeros for one that has none.
+#[inline]
 #[must_use]
 pub fn source_mac(frame: &[u8]) -> Mac {
     mac_at(frame, 6)
 }
 
 /// Destination address of a frame that has an Ethernet header; zeros for one that has none.
+#[inline]
 #[must_use]
 pub fn destination_mac(frame: &[u8]) -> Mac {
     mac_at(frame, 0)
 }
 
 /// Writes both Ethernet addresses. A frame without an Ethernet header stays as it is.
+#[inline]
 pub fn set_macs(frame: &mut [u8], dst: Mac, src: Mac) {
     if let Some(header) = frame.first_chunk_mut::<12>() {
         header[..6].copy_from_slice(&dst.0);
@@ -185,11 +189,13 @@ pub fn set_macs(frame: &mut [u8], dst: Mac, src: Mac) {
     }
 }
 
+#[inline]
 fn mac_at(frame: &[u8], at: usize) -> Mac {
     let bytes = frame.get(at..).and_then(|rest| rest.first_chunk::<6>());
     Mac(bytes.copied().unwrap_or_default())
 }
 
+#[inline]
 fn ipv4(packet: &[u8]) -> Result<Headers, Refused> {
     let fixed = packet.first_chunk::<IPV4>().ok_or(Refused::BadHeader)?;
     let header_len = usize::from(fixed[0] & 0x0f) * 4;
@@ -225,6 +231,7 @@ fn ipv4(packet: &[u8]) -> Result<Headers, Refused> {
 }
 
 /// The kind of transport header, with its two ports, after its own lengths were checked.
+#[inline]
 pub(crate) fn transport(protocol: u8, payload: &[u8]) -> Result<(L4, u16, u16), Refused> {
     match protocol {
         TCP => {
@@ -257,11 +264,13 @@ pub(crate) fn transport(protocol: u8, payload: &[u8]) -> Result<(L4, u16, u16), 
 }
 
 /// Two bytes as a number; the caller has checked that they are there.
+#[inline]
 pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// Stores a number in two bytes; the caller has checked that they are there.
+#[inline]
 pub(crate) fn put16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }

@@ -58,6 +58,7 @@ pub enum Summed {
 }
 
 /// Changes `frame`, whose headers are `h`. `h` is stale afterwards.
+#[inline]
 pub fn apply(frame: &mut [u8], h: &Headers, change: &Rewrite, sum: L4Sum) -> Summed {
     let at = usize::from(h.l4_at);
     if frame.len() < usize::from(h.end) || at > usize::from(h.end) {
@@ -81,6 +82,7 @@ pub fn apply(frame: &mut [u8], h: &Headers, change: &Rewrite, sum: L4Sum) -> Sum
 }
 
 /// True if the TCP or UDP checksum of `frame` is still to be computed.
+#[inline]
 #[must_use]
 pub fn is_unfinished(frame: &[u8], h: &Headers, sum: L4Sum) -> bool {
     let Some(at) = checksum_at(h) else {
@@ -96,6 +98,7 @@ pub fn is_unfinished(frame: &[u8], h: &Headers, sum: L4Sum) -> bool {
     }
 }
 
+#[inline]
 fn rewrite_ip(
     frame: &mut [u8],
     h: &Headers,
@@ -115,6 +118,7 @@ fn rewrite_ip(
     frame[DST..DST + 4].copy_from_slice(&dst.octets());
 }
 
+#[inline]
 fn rewrite_ports(
     frame: &mut [u8],
     h: &Headers,
@@ -140,6 +144,7 @@ fn rewrite_ports(
     }
 }
 
+#[inline]
 fn rewrite_echo(frame: &mut [u8], h: &Headers, change: &Rewrite) {
     let at = usize::from(h.l4_at);
     let (old, new) = if h.l4 == L4::EchoRequest {
@@ -173,6 +178,7 @@ fn finish(frame: &mut [u8], h: &Headers, src: Ipv4Addr, dst: Ipv4Addr) {
     put16(frame, field, sum);
 }
 
+#[inline]
 fn checksum_at(h: &Headers) -> Option<usize> {
     match h.l4 {
         L4::Tcp(_) => Some(usize::from(h.l4_at) + 16),
@@ -182,6 +188,7 @@ fn checksum_at(h: &Headers) -> Option<usize> {
 }
 
 /// Length of the transport header and data: UDP's own length, TCP's from the packet's.
+#[inline]
 fn l4_len(frame: &[u8], h: &Headers) -> u16 {
     match h.l4 {
         L4::Udp => be16(frame, usize::from(h.l4_at) + 4),

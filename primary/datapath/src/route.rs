@@ -42,6 +42,7 @@ impl<T: Copy> RouteTable<T> {
     }
 
     /// The target of the longest prefix that covers `address`.
+    #[inline]
     #[must_use]
     pub fn lookup(&self, address: Ipv4Addr) -> Option<T> {
         let address = u32::from(address);

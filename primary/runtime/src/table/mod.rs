@@ -183,6 +183,14 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.records.read(id)
     }
 
+    /// Brings key, record and hot words of a row into the processor's cache; [`NO_ID`] is no row.
+    #[inline]
+    pub fn prefetch(&self, id: u32) {
+        self.keys.prefetch(id);
+        self.records.prefetch(id);
+        self.hot.prefetch(id);
+    }
+
     /// Changes the record of a live row.
     #[inline]
     pub fn rewrite(&mut self, id: u32, value: &V) {
