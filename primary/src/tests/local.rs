@@ -88,7 +88,7 @@ fn a_neighbour_that_is_not_known_is_asked_for_once_in_100_ms() {
     assert_eq!(question.sender.to_string(), "203.0.113.2");
     assert_eq!(lab.dropped("neighbour_pending"), 3);
     lab.now += SECOND / 5;
-    let (_, again) = lab.put(false, &[frame.clone()]);
+    let (_, again) = lab.put(false, std::slice::from_ref(&frame));
     assert_eq!(again.len(), 1);
     let station = [2, 0, 0, 0, 2, 77];
     lab.put(true, &[reply(station, "203.0.113.77", &question)]);
