@@ -315,7 +315,7 @@ mod tests {
         let two = keep(folder.path(), "/bin/true");
         let other = keep(folder.path(), "/bin/false");
         assert_eq!(one.path, two.path);
-        prune(folder.path(), &[other.sha256.clone()]);
+        prune(folder.path(), std::slice::from_ref(&other.sha256));
         assert!(matches!(
             Binary::open(folder.path(), &one.sha256),
             Err(BinaryError::NotKept { .. })

@@ -61,6 +61,10 @@ fn an_upgrade_moves_every_shard_commits_and_writes_its_receipt() {
     assert_eq!(receipt["shards"][2]["gap_ns"], serde_json::Value::Null);
     assert_eq!(receipt["zones"][0]["losses_back"][0], "qos_class");
     assert_eq!(receipt["loss"]["packets"], 0);
+    assert_eq!(
+        (&receipt["gate"][0]["name"], &receipt["gate"][0]["result"]),
+        (&"heartbeat".into(), &"ok".into())
+    );
     assert_eq!(receipt["loss"]["duplicated"], serde_json::Value::Null);
     assert_eq!(receipt["asked_by"]["argv"][1], "upgrade");
 }
@@ -226,7 +230,7 @@ fn a_good_plan_says_go_and_names_the_next_command() {
     let plan = world.baton(&["plan", "t", &next.display().to_string()]);
     assert_eq!(plan.code, 0, "{plan:?}");
     assert!(
-        plan.out.contains("nat.session  migrate  v1 -> v2  1,000"),
+        plan.out.contains("nat.session  migrate  v1 -> v2    1,000"),
         "{plan:?}"
     );
     assert!(

@@ -9,7 +9,7 @@ use baton_schema::control::{Client, MAX_FDS, Opening, ToClient, ToPrimary};
 use baton_shared_state::channel::{Channel, ChannelError, Peer};
 
 use super::jobs::Source;
-use super::measure::Purpose;
+use super::measure::{Measured, Purpose};
 use super::record::Record;
 use super::{Driver, Tenant, host};
 use crate::exit::Exit;
@@ -210,7 +210,13 @@ impl Driver {
 
     fn on_verb(&mut self, id: u64, verb: Verb, binary: Option<File>) {
         match (verb, binary) {
-            (Verb::Status, _) => self.measure(Purpose::Status(id), true),
+            // Who begins or ends has no time for questions, and no rates.
+            (Verb::Status, _) => match self.machine.state {
+                State::Starting(..) | State::Clearing { .. } | State::Stopping { .. } => {
+                    self.answer_status(id, Measured::default());
+                }
+                _ => self.measure(Purpose::Status(id), true),
+            },
             (Verb::Stop, _) => self.on_stop(id),
             (Verb::Plan { name }, Some(file)) => match self.machine.state {
                 State::Forwarding => self.start_job(Source::File(file), name, Some(id), false),

@@ -29,6 +29,9 @@ pub(super) struct Owner {
     pub(super) generation: u16,
 }
 
+/// What a shard's change of hands took, and its ring at the takeover: used entries, all entries.
+pub(super) type Arrival = (ShardRecord, Option<(u32, u32)>);
+
 /// A step that was asked for and is watched.
 #[derive(Debug)]
 pub(super) struct Handover {
@@ -173,11 +176,7 @@ impl Handover {
 
     /// Once all of its shards have arrived: what each change took, with the ring's state at the
     /// takeover. `None` while something is still missing.
-    pub(super) fn arrived(
-        &mut self,
-        layout: Layout,
-        ledger: &Ledger,
-    ) -> Option<Vec<(ShardRecord, Option<(u32, u32)>)>> {
+    pub(super) fn arrived(&mut self, layout: Layout, ledger: &Ledger) -> Option<Vec<Arrival>> {
         let there = |shard| is_with(ledger, shard, self.to.slot) && !is_promised(ledger, shard);
         if !layout.of_step(self.step).all(there) {
             // An owner that died meanwhile is the machine's business.
@@ -198,12 +197,7 @@ impl Handover {
         )
     }
 
-    fn record(
-        &self,
-        ledger: &Ledger,
-        shard: usize,
-        asked: &RequestWord,
-    ) -> (ShardRecord, Option<(u32, u32)>) {
+    fn record(&self, ledger: &Ledger, shard: usize, asked: &RequestWord) -> Arrival {
         let swap = ledger.swap(shard).read();
         let owner = ledger.owner_word(shard);
         let measured = swap.stopped_ns != 0 && swap.first_poll_ns >= swap.stopped_ns;

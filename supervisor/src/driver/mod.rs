@@ -52,6 +52,9 @@ use tenant::Tenant;
 
 /// Runs the supervisor of an instance until it is stopped or told to leave.
 pub fn run(settings: Settings) -> Result<Exit, DriverError> {
+    if let Err(error) = baton_shared_state::sys::set_dumpable(false) {
+        tracing::warn!(error = %error, hint = "other processes of this user may reach the memory through /proc", "dumpable");
+    }
     let (mut driver, first) = boot::boot(settings)?;
     driver.event(first);
     Ok(driver.serve())

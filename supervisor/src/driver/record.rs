@@ -14,8 +14,8 @@ use crate::receipt::{
 };
 use crate::state::{Cause, Phase, Side, Verdict};
 
-/// What a tenant calls the sessions its check did not find.
-const LOST_SESSIONS: &str = "lost_sessions";
+/// What a tenant calls the sessions that its check of the migrated zones did not find as they were.
+const LOST_SESSIONS: [&str; 2] = ["lost_sessions", "differences"];
 
 /// An upgrade, a rollback or a takeover on its way to a receipt.
 #[derive(Debug)]
@@ -147,6 +147,28 @@ impl Record {
         }
     }
 
+    /// What the gate saw: the oldest heartbeat so far, and whether that is within the limit.
+    pub(super) fn heartbeat(&mut self, age: Duration, limit: Duration) {
+        let observed = Some(nanos(age));
+        match self.gate.iter_mut().find(|row| row.name == "heartbeat") {
+            Some(row) => row.observed = row.observed.max(observed),
+            None => self.gate.push(GateRow {
+                name: "heartbeat".to_owned(),
+                baseline: None,
+                observed,
+                limit: format!("{} ms", limit.as_millis()),
+                result: "ok".to_owned(),
+            }),
+        }
+        if let Some(row) = self
+            .gate
+            .iter_mut()
+            .find(|row| row.name == "heartbeat" && age > limit)
+        {
+            row.result = "breached".to_owned();
+        }
+    }
+
     /// A remark in the open phase.
     pub(super) fn remark(&mut self, text: impl Into<String>) {
         if let Some(open) = &mut self.open {
@@ -163,7 +185,8 @@ impl Record {
             }
             open.text.extend(report.notes.iter().cloned());
         }
-        self.lost_sessions = report.count(LOST_SESSIONS).or(self.lost_sessions);
+        let counted = LOST_SESSIONS.iter().find_map(|name| report.count(name));
+        self.lost_sessions = counted.or(self.lost_sessions);
         for zone in &report.zones {
             let row = ZoneRecord {
                 name: zone.name.clone(),
@@ -347,6 +370,23 @@ mod tests {
             receipt.started.ends_with('Z')
                 && receipt.started.len() == "2026-11-22T12:04:06.102000000Z".len()
         );
+    }
+
+    #[test]
+    fn the_gate_keeps_the_oldest_heartbeat_and_a_breach() {
+        let mut record = Record::new(1, "upgrade");
+        let limit = Duration::from_millis(10);
+        for age in [3, 7, 2] {
+            record.heartbeat(Duration::from_millis(age), limit);
+        }
+        assert_eq!(
+            (record.gate[0].observed, record.gate[0].result.as_str()),
+            (Some(7_000_000), "ok")
+        );
+        record.heartbeat(Duration::from_millis(11), limit);
+        record.heartbeat(Duration::from_millis(1), limit);
+        assert_eq!(record.gate[0].result, "breached");
+        assert_eq!(record.gate.len(), 1);
     }
 
     #[test]

@@ -158,7 +158,7 @@ mod tests {
         let mut other = record.clone();
         other.start_time += 1;
         store(&path, &[record.clone(), other]).expect("written");
-        assert_eq!(alive(&path), [record.clone()]);
+        assert_eq!(alive(&path), std::slice::from_ref(&record));
         child.kill().expect("killed");
         child.wait().expect("reaped");
         assert_eq!(alive(&path), []);
@@ -168,7 +168,7 @@ mod tests {
     fn all_are_ended_and_reported_dead() {
         let (mut child, record) = sleeper();
         let reaper = std::thread::spawn(move || child.wait());
-        end(&[record.clone()], Duration::from_secs(10)).expect("ends");
+        end(std::slice::from_ref(&record), Duration::from_secs(10)).expect("ends");
         reaper.join().expect("joins").expect("reaped");
         assert!(open(&record).is_none());
     }

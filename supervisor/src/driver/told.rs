@@ -19,10 +19,10 @@ use crate::state::{Side, State};
 impl Driver {
     /// The numbers for a `status` are there, or will not come.
     pub(super) fn answer_status(&mut self, id: u64, measured: Measured) {
-        let exit = if self.machine.state == State::Idle {
-            Exit::NotRunning
-        } else {
-            Exit::Done
+        let exit = match self.machine.state {
+            State::Idle | State::Stopped => Exit::NotRunning,
+            State::Starting(..) | State::Clearing { .. } | State::Stopping { .. } => Exit::Failed,
+            _ => Exit::Done,
         };
         let status = self.status(measured);
         self.finish_client(id, exit, &Answer::Status(Box::new(status)));

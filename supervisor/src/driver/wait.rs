@@ -183,6 +183,9 @@ impl Driver {
         let Some(oldest) = self.oldest_heartbeat() else {
             return;
         };
+        if let Some(record) = &mut self.record {
+            record.heartbeat(oldest, limit);
+        }
         if oldest <= limit {
             return;
         }
@@ -193,13 +196,6 @@ impl Driver {
         );
         tracing::error!(prefix = self.paths.prefix, error = text, "gate breached");
         if let Some(record) = &mut self.record {
-            record.gate.push(crate::receipt::GateRow {
-                name: "heartbeat".into(),
-                baseline: None,
-                observed: Some(super::record::nanos(oldest)),
-                limit: format!("{} ms", limit.as_millis()),
-                result: "breached".into(),
-            });
             record.why.get_or_insert(text);
         }
         self.event(Event::GateBreached);

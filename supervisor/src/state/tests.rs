@@ -10,6 +10,9 @@ use Side::{Newer, Older, Retiring};
 
 const STEPS: usize = 2;
 
+/// Takes one change of a world to be walked.
+type TryOne<'a> = dyn FnMut(&dyn Fn(&mut World)) + 'a;
+
 /// Who has a step's shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Owner {
@@ -228,7 +231,7 @@ impl World {
 
     /// What is asked stays asked until all of it arrived, or it is withdrawn; an owner that
     /// accepted completes, whatever was withdrawn meanwhile.
-    fn handovers(&self, try_one: &mut dyn FnMut(&dyn Fn(&mut World))) {
+    fn handovers(&self, try_one: &mut TryOne<'_>) {
         if let Some((step, to)) = self.asked {
             let owner = self.owners[usize::from(step)];
             if owner == Owner::Alive(to) && self.accepted.is_none() {

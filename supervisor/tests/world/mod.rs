@@ -1,6 +1,6 @@
 //! An instance of its own for one test: folders, a config, the real `baton`, and fake primaries.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::fs;
 use std::io::Write;
@@ -67,7 +67,7 @@ impl World {
             .folder
             .path()
             .join(format!("gateway-{version}-{}", fault.replace(' ', "-")));
-        fs::copy(example(), &path).expect("the example is built beside the tests");
+        fs::copy(example(), &path).expect("cargo build -p baton-supervisor --example fake_primary");
         let told = serde_json::json!({ "version": version, "writes": writes, "reads": reads, "fault": fault });
         let mut file = fs::OpenOptions::new()
             .append(true)
