@@ -66,8 +66,13 @@ impl<'lab> Instance<'lab> {
         binary: &Path,
         more: &str,
     ) -> Result<Instance<'lab>, LabError> {
+        Instance::start_config(lab, &(config_text(lab, binary) + more))
+    }
+
+    /// Starts `baton run` with a whole config of the caller's, whose file-prefix has to be [`PREFIX`].
+    pub fn start_config(lab: &'lab Lab, text: &str) -> Result<Instance<'lab>, LabError> {
         let config = lab.dir().join(format!("{PREFIX}.toml"));
-        write(&config, &(config_text(lab, binary) + more))?;
+        write(&config, text)?;
         let mut command = in_gateway(&lab.gateway);
         command
             .arg(sibling("baton"))
