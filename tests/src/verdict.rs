@@ -23,7 +23,11 @@ pub struct Snapshot {
 pub struct Verdict {
     /// Sequenced packets sent, both directions.
     pub sent: u64,
-    /// Of those, received.
+    /// Packets/s asked for.
+    pub rate_asked: u64,
+    /// Packets/s that the generator reached.
+    pub rate_reached: u64,
+    /// Of those sent, received.
     pub received: u64,
     /// Of those, not received.
     pub lost: u64,
@@ -136,6 +140,8 @@ impl Verdict {
         since("bad checksums", 0, report.both(|a| a.bad_checksums));
         Verdict {
             sent: report.sent(),
+            rate_asked: report.rate_asked,
+            rate_reached: report.rate_reached,
             received: report.both(|a| a.received),
             lost: report.both(|a| a.lost),
             duplicated: report.both(|a| a.duplicated),
@@ -170,6 +176,11 @@ impl Verdict {
     pub fn reached_every_packet(&self) -> bool {
         let streams = self.lost + self.duplicated + self.reordered + self.wrong;
         streams + self.lost_before + self.lost_port + self.lost_gateway + self.lost_after == 0
+    }
+
+    /// Whether the generator got the processor time to send what was asked.
+    pub fn kept_up(&self) -> bool {
+        self.rate_reached * 20 >= self.rate_asked * 19
     }
 
     /// Where packets were lost, in words; `None` if nowhere.
