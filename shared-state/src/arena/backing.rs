@@ -10,6 +10,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Whence, lseek};
 
 use super::error::ArenaError;
 use super::layout;
@@ -228,34 +230,61 @@ pub(super) fn reopen_read_only(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(File::open(path)?.into())
 }
 
-/// Reads a whole file into a region of its length.
+/// Reads a whole file into a zeroed region of its length; its holes cost nothing.
 pub(super) fn read_into(file: &File, region: &crate::Region) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
-    let mut offset = 0;
-    while offset < region.len() {
-        let n = buffer.len().min(region.len() - offset);
-        file.read_exact_at(&mut buffer[..n], offset as u64)?;
-        if buffer[..n].iter().any(|byte| *byte != 0) {
-            region.copy_in(offset, &buffer[..n]);
+    for mut range in data_ranges(file.as_fd(), region.len()) {
+        while !range.is_empty() {
+            let n = buffer.len().min(range.len());
+            file.read_exact_at(&mut buffer[..n], range.start as u64)?;
+            region.copy_in(range.start, &buffer[..n]);
+            range.start += n;
         }
-        offset += n;
     }
     Ok(())
 }
 
-/// Writes a region to a file; pages of zeros become holes.
-pub(super) fn write_from(file: &File, region: &crate::Region) -> io::Result<()> {
+/// Writes a region to a file; pages of zeros become holes. Holes of `source`, the region's own
+/// file, are not even looked at: a look through the mapping would fill them.
+pub(super) fn write_from(
+    file: &File,
+    region: &crate::Region,
+    source: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     const PIECE: usize = 4096;
     file.set_len(region.len() as u64)?;
+    let whole = || vec![0..region.len()];
+    let ranges = source.map_or_else(whole, |source| data_ranges(source, region.len()));
     let mut buffer = [0; PIECE];
-    for offset in (0..region.len()).step_by(PIECE) {
-        let n = PIECE.min(region.len() - offset);
-        region.copy_out(offset, &mut buffer[..n]);
-        if buffer[..n].iter().any(|byte| *byte != 0) {
-            file.write_all_at(&buffer[..n], offset as u64)?;
+    for range in ranges {
+        for offset in range.clone().step_by(PIECE) {
+            let n = PIECE.min(range.end - offset);
+            region.copy_out(offset, &mut buffer[..n]);
+            if buffer[..n].iter().any(|byte| *byte != 0) {
+                file.write_all_at(&buffer[..n], offset as u64)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The parts of a file that are no holes; all of it where the filesystem cannot tell. Moves the
+/// descriptor's file position, which nobody uses here.
+fn data_ranges(fd: BorrowedFd<'_>, len: usize) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let from = at as i64;
+        let start = match lseek(fd, from, Whence::SeekData) {
+            Ok(start) => start,
+            Err(nix::errno::Errno::ENXIO) => break,
+            Err(_) => return std::iter::once(0..len).collect(),
+        };
+        let end = lseek(fd, start, Whence::SeekHole).map_or(len, |end| (end as usize).min(len));
+        ranges.push((start as usize).min(end)..end);
+        at = end.max(at + 1);
+    }
+    ranges
 }
 
 /// `HUGETLBFS_MAGIC` of `linux/magic.h`.

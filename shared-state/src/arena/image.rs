@@ -4,6 +4,7 @@
 //! nothing any more.
 
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -17,7 +18,7 @@ impl Arena {
     pub fn save(&self, dir: &Path) -> Result<(), ArenaError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(ArenaError::file("creating", dir))?;
-        for segment in self.list() {
+        for segment in self.segments().iter() {
             let path = dir.join(format!("{}{SUFFIX}", segment.name));
             let file = OpenOptions::new()
                 .write(true)
@@ -26,7 +27,8 @@ impl Arena {
                 .mode(0o600)
                 .open(&path)
                 .map_err(ArenaError::file("creating", &path))?;
-            backing::write_from(&file, &segment.region)
+            let source = segment.fd.as_ref().map(|fd| fd.as_fd());
+            backing::write_from(&file, &segment.region, source)
                 .map_err(ArenaError::file("writing", &path))?;
         }
         Ok(())
