@@ -129,20 +129,6 @@ fn foreign_bytes_are_not_an_arena() {
 }
 
 #[test]
-fn an_arena_from_the_future_names_both_layouts() {
-    let damaged = Damaged::new();
-    damaged
-        .open("ledger")
-        .write_all_at(&99u32.to_le_bytes(), 8)
-        .unwrap();
-    assert_says(
-        &damaged.run(&["list"]),
-        8,
-        "layout v99 found, this build reads v1..=v1: use the newer baton",
-    );
-}
-
-#[test]
 fn a_missing_folder_or_segment_is_named() {
     let output = dump(&["edge1", "--image", "/nonexistent/image", "list"]);
     assert_says(&output, 3, "/nonexistent/image");

@@ -231,17 +231,35 @@ fn saving_leaves_holes_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let arena = Arena::create(&small("holes")).unwrap();
     let at = layout::place_of("tables").unwrap().offset + (3 << 20);
-    arena.region(at, 8).unwrap().u64(0).store(7, Ordering::Relaxed);
+    arena
+        .region(at, 8)
+        .unwrap()
+        .u64(0)
+        .store(7, Ordering::Relaxed);
     let tool = Arena::attach(arena.read_only_fds().unwrap(), Access::ReadOnly).unwrap();
     let blocks = || -> Vec<u64> {
-        let blocks = |fd| std::os::unix::fs::MetadataExt::blocks(&std::fs::File::from(fd).metadata().unwrap());
-        arena.fds().unwrap().into_iter().map(|(_, fd)| blocks(fd)).collect()
+        let blocks = |fd| {
+            std::os::unix::fs::MetadataExt::blocks(&std::fs::File::from(fd).metadata().unwrap())
+        };
+        arena
+            .fds()
+            .unwrap()
+            .into_iter()
+            .map(|(_, fd)| blocks(fd))
+            .collect()
     };
     let before = blocks();
     tool.save(dir.path()).unwrap();
-    assert_eq!(blocks(), before, "a tool that reads must not make the instance larger");
+    assert_eq!(
+        blocks(),
+        before,
+        "a tool that reads must not make the instance larger"
+    );
     let image = Arena::load_image(dir.path()).unwrap();
-    assert_eq!(image.region(at, 8).unwrap().u64(0).load(Ordering::Relaxed), 7);
+    assert_eq!(
+        image.region(at, 8).unwrap().u64(0).load(Ordering::Relaxed),
+        7
+    );
 }
 
 #[test]
