@@ -13,7 +13,7 @@ use super::measure::{Measured, Purpose};
 use super::record::Record;
 use super::{Driver, Tenant, host};
 use crate::exit::Exit;
-use crate::receipt::{AskedBy, Receipt};
+use crate::receipt::AskedBy;
 use crate::request::Verb;
 use crate::state::{Event, State};
 
@@ -251,92 +251,8 @@ impl Driver {
         self.event(Event::Stop);
     }
 
-    /// In the upgrade: back by one swap, or by ending the newer one. Later: an upgrade to the
-    /// binary that forwarded before.
-    fn on_rollback(&mut self, id: u64, revision: Option<u64>, argv: Vec<String>) {
-        let open = matches!(
-            self.machine.state,
-            State::Plan
-                | State::Export
-                | State::Spawn
-                | State::Attach
-                | State::Migrate
-                | State::Warm
-                | State::Swap(_)
-                | State::Soak
-        );
-        if open && revision.is_none() {
-            if let Some(record) = &mut self.record {
-                record.watchers.push(id);
-                if let Some(from) = &record.from {
-                    let text = format!(
-                        "back to {} (generation {})",
-                        from.version.clone().unwrap_or_default(),
-                        from.generation.unwrap_or(0)
-                    );
-                    self.tell("rollback", None, &text);
-                }
-            }
-            return self.event(Event::Rollback);
-        }
-        if self.machine.state != State::Forwarding || self.record.is_some() {
-            return self.busy(id);
-        }
-        match self.former(revision) {
-            Ok((sha256, name)) => {
-                self.begin_upgrade(id, "rollback", Source::Kept(sha256), name, None, argv)
-            }
-            Err(why) => self.say(
-                id,
-                Exit::Refused,
-                why,
-                Some(format!("baton history {}", self.paths.prefix)),
-            ),
-        }
-    }
-
-    /// The binary that forwarded before the newest commit, or after the named receipt.
-    fn former(&self, revision: Option<u64>) -> Result<(String, String), String> {
-        use crate::state::Verdict::{Committed, TookOver};
-        let named = |receipt: &Receipt| {
-            let program = match receipt.verdict {
-                Committed | TookOver if revision.is_some() => receipt.to.clone(),
-                _ => receipt.from.clone(),
-            };
-            program.map(|program| {
-                (
-                    program.binary_sha256,
-                    program
-                        .version
-                        .unwrap_or_else(|| "the former binary".into()),
-                )
-            })
-        };
-        if let Some(number) = revision {
-            let entry = self
-                .history
-                .read(number)
-                .map_err(|error| error.to_string())?;
-            return named(&entry.receipt)
-                .ok_or_else(|| format!("receipt #{number} names no binary"));
-        }
-        let committed = self
-            .history
-            .numbers()
-            .into_iter()
-            .rev()
-            .filter_map(|number| self.history.read(number).ok());
-        let newest = committed
-            .map(|entry| entry.receipt)
-            .find(|receipt| receipt.verdict == Committed);
-        newest
-            .as_ref()
-            .and_then(named)
-            .ok_or_else(|| "there is no earlier version: nothing was committed yet".to_owned())
-    }
-
     /// Opens the record of an upgrade and starts its plan, unless one runs.
-    fn begin_upgrade(
+    pub(super) fn begin_upgrade(
         &mut self,
         id: u64,
         kind: &'static str,
@@ -382,7 +298,7 @@ impl Driver {
     }
 
     /// Another upgrade runs: its number and phase are named.
-    fn busy(&mut self, id: u64) {
+    pub(super) fn busy(&mut self, id: u64) {
         let text = match &self.record {
             Some(record) => format!(
                 "{} #{} runs, in phase {}",

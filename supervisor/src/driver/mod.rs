@@ -14,11 +14,13 @@ mod facts;
 mod handover;
 mod host;
 mod jobs;
+mod lock;
 mod measure;
 mod messages;
 mod notify;
 mod record;
 mod resume;
+mod rollback;
 mod tenant;
 pub mod tenants;
 mod told;
@@ -83,7 +85,7 @@ struct Driver {
     machine: Machine,
     layout: Layout,
     /// Held as long as the process: who has it is the supervisor of the prefix.
-    _lock: boot::Lock,
+    _lock: lock::Lock,
     signals: notify::Signals,
     listener: Listener,
     wake: Wake,

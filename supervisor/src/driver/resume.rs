@@ -19,9 +19,10 @@ use baton_shared_state::sys;
 use baton_shared_state::vault::Vault;
 use nix::sys::signal::Signal;
 
-use super::boot::{DriverError, Lock, World, assemble};
+use super::boot::{DriverError, World, assemble};
 use super::handover::Layout;
 use super::jobs::Wake;
+use super::lock::Lock;
 use super::notify::Signals;
 use super::tenants::{self, TenantRecord};
 use super::{Driver, Live, Tenant};

@@ -17,7 +17,9 @@
 //!
 //! Nothing here knows processes, words in shared memory or clocks; [`crate::driver`] does.
 
+mod lifecycle;
 mod transition;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -333,87 +335,5 @@ impl Machine {
         let (state, actions) = transition::next(self.state, event, self.steps);
         self.state = state;
         actions
-    }
-}
-
-impl State {
-    /// The phase of the protocol, for the ledger, receipts and messages.
-    pub fn phase(self) -> Option<Phase> {
-        Some(match self {
-            State::Plan => Phase::Plan,
-            State::Spawn | State::Starting(_, Sole::Spawn | Sole::Backoff) => Phase::Spawn,
-            State::Attach | State::Starting(_, Sole::Attach) => Phase::Attach,
-            State::Export | State::Migrate | State::Starting(_, Sole::Migrate) => Phase::Migrate,
-            State::Warm | State::Starting(_, Sole::Warm) => Phase::Warm,
-            State::Swap(_) | State::Starting(_, Sole::Take) => Phase::Swap,
-            State::Soak => Phase::Soak,
-            State::Commit { .. } => Phase::Commit,
-            State::Retire { .. } => Phase::Retire,
-            State::Prepare { .. }
-            | State::Back(_)
-            | State::Leaving { .. }
-            | State::TakeBack { .. } => Phase::Rollback,
-            State::Ending { .. } => Phase::Rollback,
-            State::Idle
-            | State::Forwarding
-            | State::Clearing { .. }
-            | State::Stopping { .. }
-            | State::Stopped => return None,
-        })
-    }
-
-    /// The word `baton status` shows.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Idle => "idle",
-            State::Starting(Start::Orphan, _) | State::Clearing { .. } => "no-owner",
-            State::Starting(..) => "starting",
-            State::Forwarding => "forwarding",
-            State::Plan => "plan",
-            State::Export => "export",
-            State::Spawn => "spawn",
-            State::Attach => "attach",
-            State::Migrate => "migrate",
-            State::Warm => "warm",
-            State::Swap(_) => "swap",
-            State::Soak => "soak",
-            State::Commit { older_alive: true } => "commit",
-            State::Commit { older_alive: false } => "forward-only",
-            State::Retire { .. } => "retire",
-            State::Ending { .. }
-            | State::Prepare { .. }
-            | State::Back(_)
-            | State::Leaving { .. } => "rolling-back",
-            State::TakeBack { .. } => "take-over",
-            State::Stopping { .. } => "stopping",
-            State::Stopped => "stopped",
-        }
-    }
-
-    /// Whether an upgrade is under way, so that a second one is refused.
-    pub fn upgrading(self) -> bool {
-        !matches!(
-            self,
-            State::Idle
-                | State::Forwarding
-                | State::Starting(..)
-                | State::Clearing { .. }
-                | State::Stopping { .. }
-                | State::Stopped
-        )
-    }
-
-    /// Whether the swaps have begun and not all been undone.
-    pub fn swapped(self) -> bool {
-        matches!(
-            self,
-            State::Swap(_)
-                | State::Soak
-                | State::Commit { .. }
-                | State::Retire { .. }
-                | State::Prepare { .. }
-                | State::Back(_)
-                | State::TakeBack { .. }
-        )
     }
 }
