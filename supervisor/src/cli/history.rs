@@ -7,7 +7,7 @@ use super::human::{between, columns, count, moment, time};
 use super::{Format, Global, instance, print};
 use crate::exit::Exit;
 use crate::history::{Entry, History, HistoryError};
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, ShardRecord};
 use crate::state::Verdict;
 
 /// Arguments of `history`.
@@ -193,23 +193,7 @@ fn detail(receipt: &Receipt) -> String {
             records,
         ]);
     }
-    for shard in &receipt.shards {
-        let gap = shard.gap_ns.map_or("gap not measured".to_owned(), |gap| {
-            format!("gap {}", time(gap))
-        });
-        let ring = shard
-            .queues
-            .iter()
-            .find_map(|queue| Some((queue.ring_used_at_takeover?, queue.ring_entries?)));
-        let ring = ring.map_or(String::new(), |(used, entries)| {
-            format!("ring {used} of {entries}")
-        });
-        rows.push(vec![
-            format!("shard {} {}", shard.shard, shard.direction),
-            gap,
-            ring,
-        ]);
-    }
+    rows.extend(receipt.shards.iter().map(hands));
     let lost = receipt
         .loss
         .packets
@@ -227,6 +211,25 @@ fn detail(receipt: &Receipt) -> String {
         ]);
     }
     columns(&rows)
+}
+
+/// One change of hands.
+fn hands(shard: &ShardRecord) -> Vec<String> {
+    let gap = shard.gap_ns.map_or("gap not measured".to_owned(), |gap| {
+        format!("gap {}", time(gap))
+    });
+    let ring = shard
+        .queues
+        .iter()
+        .find_map(|queue| Some((queue.ring_used_at_takeover?, queue.ring_entries?)));
+    let ring = ring.map_or(String::new(), |(used, entries)| {
+        format!("ring {used} of {entries}")
+    });
+    vec![
+        format!("shard {} {}", shard.shard, shard.direction),
+        gap,
+        ring,
+    ]
 }
 
 #[cfg(test)]

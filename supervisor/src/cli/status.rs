@@ -68,6 +68,12 @@ fn text(status: &Status) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.shards.iter().map(|shard| row(status, shard)));
     text.push_str(&columns(&rows));
+    text.push_str(&columns(&facts(status)));
+    text
+}
+
+/// Everything that is not a shard, a line each.
+fn facts(status: &Status) -> Vec<Vec<String>> {
     let mut facts = Vec::new();
     if let Some(stats) = &status.stats {
         facts.extend(ports(stats));
@@ -118,8 +124,7 @@ fn text(status: &Status) -> String {
             .iter()
             .map(|warning| vec!["warning".into(), warning.clone()]),
     );
-    text.push_str(&columns(&facts));
-    text
+    facts
 }
 
 fn row(status: &Status, shard: &Shard) -> Vec<String> {

@@ -79,11 +79,8 @@ pub(super) fn resume(
     };
     end_others(alive, &owner.record);
     let generations = directory.list().into_iter().map(|zone| zone.generation);
-    let last_generation = generations
-        .chain(alive.iter().map(|tenant| tenant.generation))
-        .max()
-        .unwrap_or(0);
-    let generation = ledger.live_generation().unwrap_or(owner.record.generation);
+    let tenants = alive.iter().map(|tenant| tenant.generation);
+    let last_generation = generations.chain(tenants).max().unwrap_or(0);
     let world = World {
         listener,
         arena,
@@ -94,28 +91,37 @@ pub(super) fn resume(
         layout,
     };
     let mut driver = assemble(paths, config, lock, signals, wake, world);
-    let Returned {
-        record,
-        pidfd,
-        channel,
-        manifest,
-    } = owner;
-    driver.live = Some(Live {
-        sha256: record.binary_sha256.clone(),
-        generation,
-    });
     driver.last_generation = last_generation;
-    driver.tenants.older = Some(Tenant::adopt(pidfd, &record, channel, manifest));
-    driver.withdraw_leftovers();
-    driver.store_tenants();
-    driver.free_slots();
-    tracing::info!(
-        prefix = driver.paths.prefix,
-        pid = record.pid,
-        generation,
-        "headless instance taken up"
-    );
+    driver.take_up(owner);
     Ok((driver, Event::Resumed))
+}
+
+impl Driver {
+    /// The returned tenant is the older one from here on; what an earlier supervisor left undone
+    /// is withdrawn.
+    fn take_up(&mut self, owner: Returned) {
+        let Returned {
+            record,
+            pidfd,
+            channel,
+            manifest,
+        } = owner;
+        let generation = self.ledger.live_generation().unwrap_or(record.generation);
+        self.live = Some(Live {
+            sha256: record.binary_sha256.clone(),
+            generation,
+        });
+        self.tenants.older = Some(Tenant::adopt(pidfd, &record, channel, manifest));
+        self.withdraw_leftovers();
+        self.store_tenants();
+        self.free_slots();
+        tracing::info!(
+            prefix = self.paths.prefix,
+            pid = record.pid,
+            generation,
+            "headless instance taken up"
+        );
+    }
 }
 
 /// Waits until the tenants that live are back, or the time is over; all their descriptors are
