@@ -174,14 +174,16 @@ fn mistakes_in_the_config_are_told_before_anything_starts() {
 
 #[test]
 fn a_first_start_that_fails_leaves_nothing_behind_and_says_why() {
-    for (fault, words) in [
-        ("fail attach", "told to fail in attach"),
-        ("start", "exit status: 3"),
-        ("hang warm", "in warm: not done before the deadline"),
+    for (fault, code, words) in [
+        ("fail attach", 7, "baton: told to fail in attach"),
+        ("start", 1, "exit status: 3"),
+        ("hang warm", 1, "in warm: not done before the deadline"),
     ] {
         let mut world = World::with_fault(fault);
         world.run();
-        assert_eq!(world.supervisor_ended(), 1, "{fault}: {}", world.log());
+        assert_eq!(world.supervisor_ended(), code, "{fault}: {}", world.log());
+        let last = world.log().lines().last().unwrap_or_default().to_owned();
+        assert!(last.starts_with("way out: "), "{fault}: {last}");
         assert!(world.log().contains(words), "{fault}: {}", world.log());
         assert!(
             !world.folder.path().join("run/t/control.sock").exists(),

@@ -81,6 +81,16 @@ pub enum DriverError {
     /// No control socket.
     #[error("control socket: {0}")]
     Channel(#[from] ChannelError),
+    /// The first tenant did not come to forward.
+    #[error("{why}")]
+    Start {
+        /// The prefix.
+        prefix: String,
+        /// What it said, or how it ended.
+        why: String,
+        /// Whether it failed over what the machine has or allows.
+        unfit: bool,
+    },
     /// A headless tenant did not bring what is needed.
     #[error("{prefix} is headless (pid {pid} forwards) and {why}")]
     Headless {
@@ -100,7 +110,8 @@ impl DriverError {
             DriverError::Running { .. } | DriverError::Headless { .. } => Exit::Busy,
             DriverError::Binary(_) | DriverError::Config { .. } => Exit::Usage,
             DriverError::Directory(_) | DriverError::Ledger(_) => Exit::Corrupt,
-            DriverError::Arena(_) => Exit::Unfit,
+            DriverError::Arena(_) | DriverError::Start { unfit: true, .. } => Exit::Unfit,
+            DriverError::Start { unfit: false, .. } => Exit::Failed,
             DriverError::Channel(_) | DriverError::Io { .. } => Exit::Failed,
         }
     }
@@ -118,6 +129,9 @@ impl DriverError {
                 "name a binary in instance.binary, or with --binary".to_owned()
             }
             DriverError::Config { .. } => "mend it; nothing was started".to_owned(),
+            DriverError::Start { prefix, .. } => {
+                format!("mend it, then baton run {prefix}; nothing forwards")
+            }
             DriverError::Arena(_) => {
                 "fewer instance.mbufs or socket-mem, or more memory".to_owned()
             }
@@ -276,6 +290,7 @@ pub(super) fn assemble(
         stale_slots: Vec::new(),
         backoffs: 0,
         last_failure: None,
+        unfit: false,
         buried: None,
         leaving: false,
         watchdog: Watchdog::new(),

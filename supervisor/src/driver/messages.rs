@@ -37,12 +37,20 @@ impl Driver {
         let Some(tenant) = self.tenants.get_mut(side) else {
             return;
         };
-        tracing::warn!(
-            prefix = self.paths.prefix,
-            pid = tenant.pid,
-            error = why,
-            "control connection closed"
-        );
+        if side == Side::Retiring {
+            tracing::debug!(
+                prefix = self.paths.prefix,
+                pid = tenant.pid,
+                "control connection closed"
+            );
+        } else {
+            tracing::warn!(
+                prefix = self.paths.prefix,
+                pid = tenant.pid,
+                error = why,
+                "control connection closed"
+            );
+        }
         tenant.channel = None;
         tenant.snapshots.clear();
     }
@@ -81,6 +89,7 @@ impl Driver {
                     record.why.get_or_insert(why.clone());
                 }
                 self.last_failure.get_or_insert(why);
+                self.unfit = self.live.is_none() && phase == Phase::Attach;
                 self.queue.push_back(Event::Failed(side, phase));
             }
             FromPrimary::Hello { .. } => self.hang_up(side, "a second Hello on one connection"),

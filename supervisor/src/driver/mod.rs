@@ -59,7 +59,15 @@ pub fn run(settings: Settings) -> Result<Exit, DriverError> {
     }
     let (mut driver, first) = boot::boot(settings)?;
     driver.event(first);
-    Ok(driver.serve())
+    let exit = driver.serve();
+    match (driver.outcome, driver.last_failure.take()) {
+        (Some(Outcome::StartFailed), Some(why)) => Err(DriverError::Start {
+            prefix: driver.paths.prefix.clone(),
+            why,
+            unfit: driver.unfit,
+        }),
+        _ => Ok(exit),
+    }
 }
 
 /// What a newer tenant is started from.
@@ -122,6 +130,8 @@ struct Driver {
     stale_slots: Vec<u16>,
     backoffs: u32,
     last_failure: Option<String>,
+    /// Whether the first start failed over what the machine has or allows: interfaces, rights, memory.
+    unfit: bool,
     /// The older tenant that died last, and how.
     buried: Option<(crate::receipt::Program, String)>,
     leaving: bool,

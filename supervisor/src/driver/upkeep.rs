@@ -110,16 +110,14 @@ impl Driver {
                 format!("{} does not forward any more", self.paths.prefix),
             ),
             Outcome::StartFailed => {
-                let why = self
-                    .last_failure
-                    .clone()
-                    .unwrap_or_else(|| "the first tenant did not start".to_owned());
-                tracing::error!(
-                    prefix = self.paths.prefix,
-                    error = why,
-                    "start failed; nothing forwards"
-                );
-                (Exit::Failed, why)
+                let usual = || "the first tenant did not start".to_owned();
+                let why = self.last_failure.get_or_insert_with(usual).clone();
+                let exit = if self.unfit {
+                    Exit::Unfit
+                } else {
+                    Exit::Failed
+                };
+                (exit, why)
             }
         };
         self.answer_stop(exit, &text);

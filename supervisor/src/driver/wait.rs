@@ -226,13 +226,22 @@ impl Driver {
         let Some(tenant) = self.tenants.slot(side).take() else {
             return;
         };
-        tracing::warn!(
-            prefix = self.paths.prefix,
-            pid = tenant.pid,
-            generation = tenant.generation,
-            error = how,
-            "tenant ended"
-        );
+        if side == Side::Retiring {
+            tracing::info!(
+                prefix = self.paths.prefix,
+                pid = tenant.pid,
+                generation = tenant.generation,
+                "tenant retired"
+            );
+        } else {
+            tracing::warn!(
+                prefix = self.paths.prefix,
+                pid = tenant.pid,
+                generation = tenant.generation,
+                error = how,
+                "tenant ended"
+            );
+        }
         let text = format!("pid {}: {how}", tenant.pid);
         if let Some(record) = &mut self.record
             && record.verdict().is_none()

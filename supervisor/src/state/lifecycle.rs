@@ -30,11 +30,8 @@ pub(super) fn starting(start: Start, at: Sole, event: Event) -> Next {
         (Sole::Backoff, Event::Deadline) => to(Sole::Spawn, vec![Spawn(start), Arm(Wait::Spawn)]),
         (Sole::Backoff, _) => to(at, vec![]),
         (Sole::Spawn, Event::Attached) => phase(Sole::Attach, Phase::Attach),
-        (Sole::Attach, Event::Done(Newer, Phase::Attach)) => match start {
-            Start::First => phase(Sole::Warm, Phase::Warm),
-            Start::Orphan | Start::Upgrade => phase(Sole::Migrate, Phase::Migrate),
-        },
-        (Sole::Migrate, Event::Done(Newer, Phase::Migrate)) => phase(Sole::Warm, Phase::Warm),
+        // The heir is the binary that forwarded, so nothing changes layout: no migration.
+        (Sole::Attach, Event::Done(Newer, Phase::Attach)) => phase(Sole::Warm, Phase::Warm),
         (Sole::Warm, Event::Done(Newer, Phase::Warm)) => match start {
             Start::First => (State::Forwarding, vec![Claim, Promote, Disarm]),
             Start::Orphan | Start::Upgrade => {

@@ -55,8 +55,6 @@ pub enum Sole {
     Spawn,
     /// Opens or adopts ports and zones.
     Attach,
-    /// Makes new generations (orphan only).
-    Migrate,
     /// Builds what it derives.
     Warm,
     /// Takes the shards of the dead (orphan only).

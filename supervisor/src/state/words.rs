@@ -9,7 +9,7 @@ impl State {
             State::Plan => Phase::Plan,
             State::Spawn | State::Starting(_, Sole::Spawn | Sole::Backoff) => Phase::Spawn,
             State::Attach | State::Starting(_, Sole::Attach) => Phase::Attach,
-            State::Export | State::Migrate | State::Starting(_, Sole::Migrate) => Phase::Migrate,
+            State::Export | State::Migrate => Phase::Migrate,
             State::Warm | State::Starting(_, Sole::Warm) => Phase::Warm,
             State::Swap(_) | State::Starting(_, Sole::Take) => Phase::Swap,
             State::Soak => Phase::Soak,
