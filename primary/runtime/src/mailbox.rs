@@ -5,22 +5,76 @@
 
 use crate::zone::Previous;
 use baton_schema::control::PortStats;
-use baton_shared_state::place::Holder;
+use baton_shared_state::place::{Holder, Place};
 use baton_shared_state::sync::{AtomicU32, Ordering};
+use baton_shared_state::sys;
 use std::collections::HashMap;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 
 /// A buffer seen in a published window, with its holder.
 pub(crate) type Held = (Holder, u32);
 
-/// What an lcore found in its rings while all lcores stood still.
+/// What an lcore found while all lcores stood still.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     /// Every buffer in a published window.
     pub(crate) windows: Vec<Held>,
     /// By port and queue: frames the kernel holds outside every ring.
     pub(crate) in_kernel: Vec<(u16, u16, u32)>,
+    /// Where every buffer says it is.
+    pub(crate) places: Vec<Place>,
+    /// Whether the others stood still too, from beginning to end.
+    pub(crate) exact: bool,
+}
+
+/// Where lcores wait for each other between two bursts, and never long: one that does not come voids it.
+#[derive(Debug)]
+pub(crate) struct Rendezvous {
+    expected: u32,
+    arrived: AtomicU32,
+    done: AtomicU32,
+    void: AtomicU32,
+}
+
+/// The longest that an lcore waits for the others.
+const PATIENCE_NS: u64 = 500_000;
+
+impl Rendezvous {
+    pub(crate) fn of(expected: usize) -> Rendezvous {
+        let zero = || AtomicU32::new(0);
+        Rendezvous {
+            expected: expected as u32,
+            arrived: zero(),
+            done: zero(),
+            void: zero(),
+        }
+    }
+
+    /// All stand still; whether they do.
+    pub(crate) fn arrive(&self) -> bool {
+        self.meet(&self.arrived)
+    }
+
+    /// All have looked; whether nobody left before.
+    pub(crate) fn leave(&self) -> bool {
+        self.meet(&self.done)
+    }
+
+    fn meet(&self, count: &AtomicU32) -> bool {
+        let until = sys::clock_boottime_ns() + PATIENCE_NS;
+        count.fetch_add(1, Ordering::AcqRel);
+        while count.load(Ordering::Acquire) < self.expected {
+            if sys::clock_boottime_ns() > until {
+                self.void.store(1, Ordering::Release);
+            }
+            if self.void.load(Ordering::Acquire) != 0 {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        self.void.load(Ordering::Acquire) == 0
+    }
 }
 
 /// A question.
@@ -34,7 +88,9 @@ pub(crate) enum Ask {
     },
     /// Stand still with all the others and list every buffer.
     Audit {
-        together: Arc<Barrier>,
+        together: Arc<Rendezvous>,
+        /// One of them lists the pool's own windows and every buffer's place.
+        leads: bool,
         answer: Sender<Inventory>,
     },
 }

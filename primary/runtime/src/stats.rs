@@ -3,19 +3,22 @@
 use crate::counters::Count;
 use crate::datapath::Datapath;
 use crate::lcore::Run;
-use crate::mailbox::{Ask, Inventory, Mailbox};
+use crate::mailbox::{Ask, Inventory, Mailbox, Rendezvous};
 use crate::tenant::{Attached, Tenant};
 use baton_schema::Reason;
 use baton_schema::control::{MbufStats, PortStats, ShardStats, Stats};
-use baton_shared_state::audit::Audit;
-use baton_shared_state::place::Holder;
+use baton_shared_state::mempool::Pool;
+use baton_shared_state::place::{Holder, HolderKind};
 use baton_shared_state::sync::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// How long lcores may take to answer; they look once a round.
 const ANSWER: Duration = Duration::from_secs(2);
+/// How often an audit is tried before it is left out.
+const AUDIT_TRIES: u32 = 3;
 
 impl<D: Datapath> Run<D> {
     /// The state of this shard's queues.
@@ -61,6 +64,15 @@ impl<D: Datapath> Run<D> {
         }
         self.steering
             .window(&mut |holder, mbuf| inventory.windows.push((holder, mbuf)));
+    }
+
+    /// What the pool itself holds, and where every buffer says it is.
+    pub(crate) fn pool_inventory(&self, inventory: &mut Inventory) {
+        let pool = self.shard.io.pool;
+        pool.windows(&mut |holder, mbuf| inventory.windows.push((holder, mbuf)));
+        inventory
+            .places
+            .extend((0..pool.count()).map(|mbuf| pool.place(mbuf)));
     }
 }
 
@@ -165,47 +177,74 @@ impl<D: Datapath> Tenant<D> {
 
     /// Accounts for every buffer while all owners stand still; `None` if they did not gather.
     fn audit(&self, attached: &Attached) -> Option<MbufStats> {
-        let owners: Vec<_> = self.active().collect();
-        let together = Arc::new(Barrier::new(owners.len() + 1));
-        let (answer, answers) = channel();
-        for mailbox in &owners {
-            mailbox.ask(Ask::Audit {
-                together: together.clone(),
-                answer: answer.clone(),
-            });
-        }
-        together.wait();
-        let mut audit = Audit::new(attached.pool);
-        together.wait();
-        let inventories = collect(&answers, owners.len());
-        if inventories.len() < owners.len() {
-            return None;
-        }
-        for (holder, mbuf) in inventories
-            .iter()
-            .flat_map(|inventory| inventory.windows.iter())
-        {
-            audit.found(*holder, *mbuf);
-        }
-        for &(port, queue, count) in inventories
-            .iter()
-            .flat_map(|inventory| inventory.in_kernel.iter())
-        {
-            audit.in_kernel(Holder::tx(port, queue), count);
-        }
-        Some(summary(audit))
+        (0..AUDIT_TRIES).find_map(|_| {
+            let owners: Vec<_> = self.active().collect();
+            let together = Arc::new(Rendezvous::of(owners.len()));
+            let (answer, answers) = channel();
+            for (at, mailbox) in owners.iter().enumerate() {
+                mailbox.ask(Ask::Audit {
+                    together: together.clone(),
+                    leads: at == 0,
+                    answer: answer.clone(),
+                });
+            }
+            let inventories = collect(&answers, owners.len());
+            let exact = inventories.iter().all(|inventory| inventory.exact);
+            (!inventories.is_empty() && inventories.len() == owners.len() && exact)
+                .then(|| summary(attached.pool, &inventories))
+        })
     }
 }
 
-fn summary(audit: Audit) -> MbufStats {
-    let accounting = audit.finish();
+/// The sum over all buffers, drawn after everybody went on.
+fn summary(pool: Pool, inventories: &[Inventory]) -> MbufStats {
+    let total = pool.count() as usize;
+    let (mut seen, mut doubled) = (vec![false; total], 0);
+    let mut by_holder: BTreeMap<Holder, u64> = BTreeMap::new();
+    let windows = inventories.iter().flat_map(|inventory| &inventory.windows);
+    for &(holder, mbuf) in windows {
+        match seen.get_mut(mbuf as usize) {
+            Some(seen) if !*seen => {
+                *seen = true;
+                *by_holder.entry(holder).or_default() += 1;
+            }
+            _ => doubled += 1,
+        }
+    }
+    let places = inventories.iter().flat_map(|inventory| &inventory.places);
+    let mut missing: BTreeMap<Holder, u64> = BTreeMap::new();
+    for (place, _) in places.zip(&seen).filter(|(_, seen)| !**seen) {
+        *missing.entry(place.holder).or_default() += 1;
+    }
+    let in_kernel = inventories
+        .iter()
+        .flat_map(|inventory| &inventory.in_kernel);
+    for &(port, queue, most) in in_kernel {
+        let holder = Holder::tx(port, queue);
+        let found = missing
+            .get(&holder)
+            .copied()
+            .unwrap_or_default()
+            .min(u64::from(most));
+        *missing.entry(holder).or_default() -= found;
+        *by_holder.entry(holder).or_default() += found;
+    }
+    let accounted: u64 = by_holder.values().sum();
+    let is_free = |holder: &Holder| matches!(holder.kind(), HolderKind::Pool | HolderKind::Cache);
     MbufStats {
-        total: accounting.total,
-        free: accounting.free,
-        accounted: accounting.accounted,
-        unaccounted: accounting.unaccounted.len() as u64,
-        doubled: accounting.doubled.len() as u64,
-        holders: accounting.by_holder,
+        total: total as u64,
+        free: by_holder
+            .iter()
+            .filter(|(holder, _)| is_free(holder))
+            .map(|(_, n)| n)
+            .sum(),
+        accounted,
+        unaccounted: total as u64 - accounted,
+        doubled,
+        holders: by_holder
+            .iter()
+            .map(|(holder, n)| (holder.to_string(), *n))
+            .collect(),
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::config::Idle;
 use crate::datapath::Datapath;
 use crate::lcore::{Idler, Run};
-use crate::mailbox::{Ask, Inventory, Mailbox};
+use crate::mailbox::{Ask, Inventory, Mailbox, Rendezvous};
 use crate::zone::Gain;
 use baton_shared_state::arena::Arena;
 use baton_shared_state::ledger::{Ledger, OwnerWord, RequestState, RequestWord};
@@ -350,6 +350,22 @@ impl<D: Datapath> Lcore<D> {
         }
     }
 
+    /// Lists every buffer while nobody moves any; nobody waits for the control thread.
+    fn stand_still(&self, together: &Rendezvous, leads: bool) -> Inventory {
+        let mut inventory = Inventory::default();
+        if !together.arrive() {
+            return inventory;
+        }
+        self.runs
+            .iter()
+            .for_each(|run| run.inventory(&mut inventory));
+        if let (true, Some(run)) = (leads, self.runs.first()) {
+            run.pool_inventory(&mut inventory);
+        }
+        inventory.exact = together.leave();
+        inventory
+    }
+
     fn answer(&mut self) {
         for ask in self.mailbox.take() {
             match ask {
@@ -363,14 +379,12 @@ impl<D: Datapath> Lcore<D> {
                         .for_each(|run| run.shard.export(&older));
                     let _ = answer.send(());
                 }
-                Ask::Audit { together, answer } => {
-                    together.wait();
-                    let mut inventory = Inventory::default();
-                    self.runs
-                        .iter()
-                        .for_each(|run| run.inventory(&mut inventory));
-                    together.wait();
-                    let _ = answer.send(inventory);
+                Ask::Audit {
+                    together,
+                    leads,
+                    answer,
+                } => {
+                    let _ = answer.send(self.stand_still(&together, leads));
                 }
             }
         }
