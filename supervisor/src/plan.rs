@@ -151,7 +151,7 @@ pub struct Facts<'a> {
     pub live: &'a [LiveZone],
     /// The queues now.
     pub load: &'a [QueueLoad],
-    /// The longest stop of the newest receipts.
+    /// The usual stop in the newest receipts.
     pub measured_stop_ns: Option<u64>,
     /// Bytes left for zones; `None`: the arena grows.
     pub free_bytes: Option<u64>,

@@ -242,3 +242,38 @@ fn a_changed_number_of_shards_is_refused_by_name() {
         "{plan:?}"
     );
 }
+
+#[test]
+fn a_foreign_user_is_kept_out_by_the_sockets_mode_and_by_its_credentials() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can act as another user");
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let world = World::running();
+    let open = |path: &str, mode| {
+        let path = world.folder.path().join(path);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its owner may");
+    };
+    open("", 0o755);
+    let ran = world.baton_as(NOBODY, &["status", "t"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.err.contains("t is another user's"), "{ran:?}");
+    open("run", 0o755);
+    open("run/t", 0o755);
+    open("run/t/control.sock", 0o666);
+    let ran = world.baton_as(NOBODY, &["status", "t"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(
+        ran.err
+            .contains("this instance belongs to uid 0, you are uid 65534"),
+        "{ran:?}"
+    );
+    assert!(
+        world.log().contains("foreign user refused"),
+        "{}",
+        world.log()
+    );
+    assert_eq!(world.owner().0, "1.0");
+}

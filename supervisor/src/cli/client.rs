@@ -33,7 +33,7 @@ pub(super) fn ask(
     patience: Duration,
     mut progress: impl FnMut(Progress),
 ) -> Result<Ended, Failure> {
-    let channel = Channel::connect(&paths.socket()).map_err(|_| not_running(paths))?;
+    let channel = Channel::connect(&paths.socket()).map_err(|error| unreachable(paths, &error))?;
     let text = serde_json::to_string(verb).map_err(|error| Failure::new(Exit::Failed, error))?;
     let fds: Vec<_> = binary.iter().map(|file| file.as_fd()).collect();
     channel
@@ -105,6 +105,23 @@ pub(super) fn open_binary(name: &str) -> Result<File, Failure> {
 /// Where the absolute path of a binary is wanted for messages and receipts.
 pub(super) fn argv() -> Vec<String> {
     std::env::args().collect()
+}
+
+/// Nobody listens, or not to this user.
+fn unreachable(paths: &Paths, error: &ChannelError) -> Failure {
+    match error {
+        ChannelError::Connect { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            let text = format!(
+                "{}: permission denied: {} is another user's",
+                paths.socket().display(),
+                paths.prefix
+            );
+            Failure::new(Exit::Refused, text).way_out("use that user's account, or root (sudo)")
+        }
+        _ => not_running(paths),
+    }
 }
 
 fn not_running(paths: &Paths) -> Failure {

@@ -38,45 +38,52 @@ impl Driver {
         let Ok(channel) = self.listener.accept(Instant::now()) else {
             return;
         };
-        let own = nix::unistd::geteuid().as_raw();
-        match channel.peer() {
-            Ok(peer) if peer.uid == own || peer.uid == 0 => {
-                if self.connections.len() >= MOST {
-                    tracing::warn!(
-                        prefix = self.paths.prefix,
-                        pid = peer.pid,
-                        "too many clients at once: closed"
-                    );
-                    return;
-                }
-                self.next_connection += 1;
-                let connection = Connection {
-                    channel,
-                    since: Instant::now(),
-                    greeted: false,
-                    peer,
-                    stops: false,
-                };
-                self.connections.insert(self.next_connection, connection);
-            }
+        let peer = match channel.peer() {
+            Ok(peer) if self.connections.len() < MOST => peer,
             Ok(peer) => {
                 tracing::warn!(
                     prefix = self.paths.prefix,
                     pid = peer.pid,
-                    uid = peer.uid,
-                    hint = "only this instance's user and root may speak here",
-                    "foreign user refused"
+                    "too many clients at once: closed"
                 );
-                let why = format!(
-                    "this instance belongs to uid {own}, you are uid {}: use its account, or root",
-                    peer.uid
-                );
-                let _ = channel.send(&ToClient::Refused { why }, &[]);
+                return;
             }
             Err(error) => {
-                tracing::warn!(prefix = self.paths.prefix, error = %error, "a peer without credentials")
+                tracing::warn!(prefix = self.paths.prefix, error = %error, "a peer without credentials");
+                return;
             }
-        }
+        };
+        self.next_connection += 1;
+        let connection = Connection {
+            channel,
+            since: Instant::now(),
+            greeted: false,
+            peer,
+            stops: false,
+        };
+        self.connections.insert(self.next_connection, connection);
+    }
+
+    /// Another user's first word is not even looked at: it is told why.
+    fn refuse_foreigner(&mut self, id: u64, own: u32) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        let peer = connection.peer;
+        tracing::warn!(
+            prefix = self.paths.prefix,
+            pid = peer.pid,
+            uid = peer.uid,
+            hint = "only this instance's user and root may speak here",
+            "foreign user refused"
+        );
+        // Taken off the socket, or the peer would see a reset instead of the answer.
+        let _ = connection.channel.recv::<Opening>(Instant::now());
+        let why = format!(
+            "this instance belongs to uid {own}, you are uid {}: use its account, or root",
+            peer.uid
+        );
+        let _ = connection.channel.send(&ToClient::Refused { why }, &[]);
     }
 
     /// A connection has something to say, or ended.
@@ -85,6 +92,10 @@ impl Driver {
             return;
         };
         let peer = connection.peer;
+        let own = nix::unistd::geteuid().as_raw();
+        if peer.uid != own && peer.uid != 0 {
+            return self.refuse_foreigner(id, own);
+        }
         match connection.channel.recv::<Opening>(Instant::now()) {
             Ok(Some((
                 Opening::Hello {

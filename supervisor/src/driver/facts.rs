@@ -41,7 +41,8 @@ impl Driver {
         })
     }
 
-    /// The longest gap of the newest receipts that measured one.
+    /// The usual gap in the newest receipts: their median, since single ones are mostly the
+    /// machine's noise.
     fn measured_stop(&self) -> Option<u64> {
         let numbers = self.history.numbers();
         let recent = numbers
@@ -49,7 +50,10 @@ impl Driver {
             .rev()
             .take(RECENT)
             .filter_map(|number| self.history.read(number).ok());
-        recent.filter_map(|entry| entry.receipt.gap_max_ns()).max()
+        let gaps = recent
+            .flat_map(|entry| entry.receipt.shards)
+            .filter_map(|shard| shard.gap_ns);
+        median(gaps.collect())
     }
 
     /// On small pages the kernel's memory is the limit, on huge ones what was set aside.
@@ -59,6 +63,11 @@ impl Driver {
         }
         host::available_bytes()
     }
+}
+
+fn median(mut all: Vec<u64>) -> Option<u64> {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
 }
 
 /// What no upgrade can change, because both tenants have to agree on it.
@@ -106,6 +115,12 @@ mod tests {
     fn config(instance: &str) -> Config {
         let text = format!("[instance]\nfile-prefix = \"edge1\"\nbinary = \"/b\"\n{instance}\n");
         Config::parse(&text, Path::new("edge1.toml")).expect("valid")
+    }
+
+    #[test]
+    fn one_long_gap_does_not_make_the_usual_one() {
+        assert_eq!(median(vec![12_000, 9_000_000, 14_000]), Some(14_000));
+        assert_eq!(median(vec![]), None);
     }
 
     #[test]

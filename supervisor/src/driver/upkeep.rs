@@ -10,6 +10,9 @@ use crate::binary;
 use crate::exit::Exit;
 use crate::state::{Outcome, Side, State};
 
+/// Receipts that are looked through for binaries to be kept.
+const RECENT: usize = 16;
+
 impl Driver {
     /// Everything owned by one tenant again: slots are freed, the receipt is closed.
     pub(super) fn at_rest(&mut self) {
@@ -36,7 +39,7 @@ impl Driver {
                 .map(|candidate| candidate.binary.sha256.clone()),
         );
         let mut former: Vec<String> = Vec::new();
-        for number in self.history.numbers().into_iter().rev() {
+        for number in self.history.numbers().into_iter().rev().take(RECENT) {
             let Ok(entry) = self.history.read(number) else {
                 continue;
             };

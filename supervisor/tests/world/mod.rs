@@ -111,6 +111,22 @@ impl World {
         finish(child)
     }
 
+    /// Runs a verb of a copy of `baton` as another user; only root can.
+    pub fn baton_as(&self, uid: u32, args: &[&str]) -> Ran {
+        use std::os::unix::process::CommandExt;
+        let copy = self.folder.path().join("baton");
+        fs::copy(env!("CARGO_BIN_EXE_baton"), &copy).expect("copied");
+        let mut command = Command::new(copy);
+        command
+            .args(args)
+            .uid(uid)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.env("BATON_RUN_DIR", self.folder.path().join("run"));
+        finish(command.spawn().expect("only root may call this"))
+    }
+
     /// Starts a verb.
     pub fn start(&self, args: &[&str]) -> Child {
         self.command(args)
