@@ -91,6 +91,12 @@ fn run(victim: Victim) {
         let ended = world::finish(upgrade);
         if victim == Victim::Supervisor {
             assert_eq!(ended.code, 1, "{ended:?}");
+            if phase == "soak" {
+                // What it forwards with is what the next upgrade starts from.
+                let later = world.binary("1.2", 2, &[2], "");
+                let ran = world.upgrade(&later);
+                assert_eq!(ran.code, 0, "{ran:?}\n{}", world.log());
+            }
             continue;
         }
         assert_eq!(world.receipt(1)["number"], 1);

@@ -62,6 +62,14 @@ impl Layout {
         u16::try_from(shard).unwrap_or(0) % self.lcores.max(1)
     }
 
+    /// Whether the shards lie on the lcores as this layout says.
+    pub(super) fn fits(self, ledger: &Ledger) -> bool {
+        self.all().all(|shard| {
+            let lcore = ledger.owner_word(shard).lcore;
+            lcore.is_some_and(|slot| slot % LCORES_PER_TENANT as u16 == self.lcore_of(shard))
+        })
+    }
+
     fn slot(self, owner: Owner, shard: usize) -> u16 {
         lcore_slot(owner.slot, usize::from(self.lcore_of(shard)))
     }

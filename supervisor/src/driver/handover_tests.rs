@@ -157,6 +157,19 @@ fn a_shard_that_was_promised_before_the_withdrawal_is_asked_back_when_it_went() 
 }
 
 #[test]
+fn another_number_of_lcores_does_not_fit() {
+    let (_arena, ledger, _, _) = ledger();
+    assert!(LAYOUT.fits(&ledger));
+    assert!(
+        !Layout {
+            shards: 3,
+            lcores: 1
+        }
+        .fits(&ledger)
+    );
+}
+
+#[test]
 fn an_empty_step_arrives_at_once() {
     let (_arena, ledger, _, newer) = ledger();
     let layout = Layout {

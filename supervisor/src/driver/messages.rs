@@ -144,8 +144,12 @@ impl Driver {
         for note in &report.notes {
             tracing::warn!(prefix = self.paths.prefix, phase = %phase, hint = note, "tenant says");
         }
-        if side == Side::Older && phase == Phase::Migrate && self.machine.state != State::Export {
-            self.export_ended();
+        match (side, phase, self.machine.state) {
+            (Side::Older, Phase::Migrate, State::Export) => {}
+            (Side::Older, Phase::Migrate, _) => self.export_ended(),
+            // The commit of a soak that the last supervisor did not see the end of.
+            (Side::Older, Phase::Commit, State::Forwarding) => self.retire_zones(),
+            _ => {}
         }
         self.queue.push_back(Event::Done(side, phase));
     }

@@ -27,7 +27,7 @@ use super::notify::Signals;
 use super::tenants::{self, TenantRecord};
 use super::{Driver, Live, Tenant};
 use crate::config::Config;
-use crate::state::Event;
+use crate::state::{Event, Phase, Side};
 
 /// How long a tenant may take to come back; it looks for a supervisor many times a second.
 const RETURN: Duration = Duration::from_secs(10);
@@ -77,6 +77,11 @@ pub(super) fn resume(
             "does not own every shard: an upgrade was cut off in its swap",
         ));
     };
+    if !layout.fits(&ledger) {
+        return Err(headless(
+            "runs on other lcores than the config names: undo that change",
+        ));
+    }
     end_others(alive, &owner.record);
     let generations = directory.list().into_iter().map(|zone| zone.generation);
     let tenants = alive.iter().map(|tenant| tenant.generation);
@@ -106,12 +111,24 @@ impl Driver {
             channel,
             manifest,
         } = owner;
-        let generation = self.ledger.live_generation().unwrap_or(record.generation);
+        // Who owns every shard works on its own generation set, committed or not.
+        let generation = record.generation;
+        let committed = self.ledger.live_generation() == Some(generation);
+        self.ledger.set_live_generation(generation);
         self.live = Some(Live {
             sha256: record.binary_sha256.clone(),
             generation,
         });
         self.tenants.older = Some(Tenant::adopt(pidfd, &record, channel, manifest));
+        if !committed {
+            // The soak was cut off with everything moved: there is nobody to go back to.
+            tracing::warn!(
+                prefix = self.paths.prefix,
+                generation,
+                "an upgrade was cut off in its soak: committed"
+            );
+            self.answer(Side::Older, &ToPrimary::Go(Phase::Commit));
+        }
         self.withdraw_leftovers();
         self.store_tenants();
         self.free_slots();
