@@ -239,8 +239,17 @@ impl<D: Datapath> Lcore<D> {
             self.tenures[at].owned = false;
             self.tenures[at].lent = true;
         }
-        for &(at, _) in &accepted {
-            wake(self.ledger.owner_epoch(self.tenures[at].shard), u32::MAX);
+        // The next lcore sleeps on all its words at once: one wake-up for each is enough.
+        let mut woken: Vec<u16> = Vec::with_capacity(1);
+        for &(at, request) in &accepted {
+            if !woken.contains(&request.next) {
+                woken.push(request.next);
+                wake(self.ledger.owner_epoch(self.tenures[at].shard), u32::MAX);
+            }
+        }
+        if !woken.is_empty() {
+            // On a shared CPU the next lcore runs now, not when this one has gone to sleep.
+            std::thread::yield_now();
         }
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Attached {
 
 /// How long the owners may take to pass a burst boundary, or to fold their counters.
 const OWNERS: Duration = Duration::from_secs(10);
+/// The longest zone whose pages are mapped in warm.
+const SMALL_ZONE: usize = 1 << 20;
 /// Rounds of copying what changed before the rest is left to the swap.
 const ROUNDS: u32 = 4;
 
@@ -303,9 +305,25 @@ impl<D: Datapath> Tenant<D> {
         Ok(())
     }
 
+    /// Maps the pages that the lcores use before their first poll, so that none is missing in the gap.
+    /// Large arrays are left to the packets that need them: warm must not grow with the tables.
+    fn touch(&self) {
+        let Some(attached) = &self.attached else {
+            return;
+        };
+        let small = attached.zones.values().filter(|zone| zone.region.len() <= SMALL_ZONE);
+        small.for_each(|zone| zone.region.touch());
+        for name in ["ledger", "lifelines", "meta"] {
+            if let Some(segment) = self.arena.segment(name) {
+                segment.touch();
+            }
+        }
+    }
+
     /// Starts the lcores; each holds its lifeline when this returns.
     pub(crate) fn warm(&mut self) -> Result<Report, Error> {
         self.prepare()?;
+        self.touch();
         let mut by_lcore: Vec<Vec<Run<D>>> = self.cpus.iter().map(|_| Vec::new()).collect();
         for run in self.runs.drain(..) {
             let lcore = usize::from(run.shard.index()) % self.cpus.len();
