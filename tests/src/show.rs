@@ -10,7 +10,7 @@ use crate::lab::{Lab, LabError, Offloads, PortKind, Shape};
 use crate::machine::find_program;
 use crate::traffic::control::Load;
 use crate::trial::{self, Beside, NEWER, OLDER, Trial, gateway};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, quantile};
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -95,18 +95,25 @@ pub fn soak(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
 /// The gaps of many changes of hands, with their conditions.
 pub fn gap(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
     let (verdict, _, rate) = swaps(wishes, cycles)?;
-    let us = |share| {
-        verdict.gap_ns(share).map_or("null".to_owned(), |ns| {
+    let us = |gaps: &[u64], share| {
+        let ns = quantile(gaps, share);
+        ns.map_or("null".to_owned(), |ns| {
             format!("{:.1}", ns as f64 / 1_000.0)
         })
     };
-    println!(
-        "gap: n={} median={} p99={} max={} us",
-        verdict.gaps_ns.len(),
-        us(0.5),
-        us(0.99),
-        us(1.0)
-    );
+    for (way, gaps) in [
+        ("to the newer version", &verdict.gaps_forward_ns),
+        ("back", &verdict.gaps_back_ns),
+        ("all", &verdict.gaps_ns),
+    ] {
+        println!(
+            "gap, {way}: n={} median={} p99={} max={} us",
+            gaps.len(),
+            us(gaps, 0.5),
+            us(gaps, 0.99),
+            us(gaps, 1.0)
+        );
+    }
     println!(
         "     at {rate} packets/s in both directions together; lost={}",
         verdict.lost

@@ -1,6 +1,6 @@
 //! The last line of a run: what was sent, what arrived, and where the rest stayed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -55,6 +55,10 @@ pub struct Verdict {
     pub tcp_retransmits: u64,
     /// Gaps of all changes of hands, in ns, sorted; from the receipts.
     pub gaps_ns: Vec<u64>,
+    /// Those of the way to a newer version alone, sorted.
+    pub gaps_forward_ns: Vec<u64>,
+    /// Those of the way back alone, sorted.
+    pub gaps_back_ns: Vec<u64>,
     /// Every counter behind the sums that is not zero.
     pub reasons: BTreeMap<String, u64>,
 }
@@ -100,18 +104,21 @@ impl Verdict {
         let refused = report.up.refused + report.down.refused;
         let dropped = since("client tx_dropped", from.client.tx, to.client.tx)
             + since("server tx_dropped", from.server.tx, to.server.tx);
-        let devices: u64 = after
-            .numbers
-            .devices
+        let mut devices: BTreeMap<(&str, bool), u64> = BTreeMap::new();
+        for (name, &to) in &after.numbers.devices {
+            if counts_loss(name) {
+                let from = before.numbers.devices.get(name).copied().unwrap_or(0);
+                let (queue, counter) = name.rsplit_once('/').unwrap_or(("", name));
+                // A queue's `rx_dropped` says again what its `rx_ring_full` and `fill_empty` have said.
+                *devices.entry((queue, counter == "rx_dropped")).or_default() +=
+                    since(name, from, to);
+            }
+        }
+        let queues: BTreeSet<&str> = devices.keys().map(|(queue, _)| *queue).collect();
+        let of = |queue, sum| devices.get(&(queue, sum)).copied().unwrap_or(0);
+        let devices: u64 = queues
             .iter()
-            .filter(|(name, _)| counts_loss(name))
-            .map(|(name, &to)| {
-                since(
-                    name,
-                    before.numbers.devices.get(name).copied().unwrap_or(0),
-                    to,
-                )
-            })
+            .map(|queue| of(queue, true).max(of(queue, false)))
             .sum();
         let [inside, outside] = [0, 1].map(|n| (from.gateway[n], to.gateway[n]));
         let netdevs = since("g0 rx_dropped", inside.0.rx, inside.1.rx)
@@ -156,14 +163,24 @@ impl Verdict {
             tcp_resets: after.tcp.resets.saturating_sub(before.tcp.resets),
             tcp_retransmits: after.tcp.retransmits.saturating_sub(before.tcp.retransmits),
             gaps_ns: Vec::new(),
+            gaps_forward_ns: Vec::new(),
+            gaps_back_ns: Vec::new(),
             reasons,
         }
     }
 
     /// The same with the gaps of these receipts.
     pub fn with_receipts<'a>(mut self, receipts: impl IntoIterator<Item = &'a Value>) -> Verdict {
-        self.gaps_ns = receipts.into_iter().flat_map(gaps_ns).collect();
-        self.gaps_ns.sort_unstable();
+        let gaps: Vec<(bool, u64)> = receipts.into_iter().flat_map(gaps_ns).collect();
+        let sorted = |wanted: &dyn Fn(bool) -> bool| {
+            let wanted = gaps.iter().filter(|(forward, _)| wanted(*forward));
+            let mut sorted: Vec<u64> = wanted.map(|(_, ns)| *ns).collect();
+            sorted.sort_unstable();
+            sorted
+        };
+        self.gaps_forward_ns = sorted(&|forward| forward);
+        self.gaps_back_ns = sorted(&|forward| !forward);
+        self.gaps_ns = sorted(&|_| true);
         self
     }
 
@@ -199,9 +216,14 @@ impl Verdict {
 
     /// The gap below which this share of all gaps lies.
     pub fn gap_ns(&self, share: f64) -> Option<u64> {
-        let at = ((self.gaps_ns.len() as f64 * share).ceil() as usize).max(1) - 1;
-        self.gaps_ns.get(at).copied()
+        quantile(&self.gaps_ns, share)
     }
+}
+
+/// The value below which this share of sorted values lies.
+pub fn quantile(sorted: &[u64], share: f64) -> Option<u64> {
+    let at = ((sorted.len() as f64 * share).ceil() as usize).max(1) - 1;
+    sorted.get(at).copied()
 }
 
 impl fmt::Display for Verdict {
@@ -247,8 +269,9 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Gaps of every change of hands in a receipt, where one was measured and a queue waited.
-pub fn gaps_ns(receipt: &Value) -> Vec<u64> {
+/// Gaps of every change of hands in a receipt, where one was measured and a queue waited; with each, whether it was on
+/// the way to the newer version.
+pub fn gaps_ns(receipt: &Value) -> Vec<(bool, u64)> {
     let shards = receipt["shards"]
         .as_array()
         .map(Vec::as_slice)
@@ -257,7 +280,7 @@ pub fn gaps_ns(receipt: &Value) -> Vec<u64> {
     shards
         .iter()
         .filter(polls)
-        .filter_map(|shard| shard["gap_ns"].as_u64())
+        .filter_map(|shard| Some((shard["direction"] != "back", shard["gap_ns"].as_u64()?)))
         .collect()
 }
 

@@ -273,7 +273,7 @@ pub fn parse_lcores(text: &str) -> Result<Vec<usize>, Error> {
         }
         cpus.extend(first..=last);
     }
-    let limit = baton_shared_state::LCORES_PER_TENANT as usize;
+    let limit = baton_shared_state::LCORES_PER_TENANT;
     if cpus.is_empty() || cpus.len() > limit {
         return Err(Error::new(format!(
             "instance.lcores: {text:?} names {} CPUs; 1 to {limit} are possible",

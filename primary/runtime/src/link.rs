@@ -106,7 +106,7 @@ impl Link {
             Ok(None) => Err(LinkError::Gone {
                 path: self.path.display().to_string(),
             }),
-            Err(ChannelError::TimedOut { .. }) => Ok(None),
+            Err(ChannelError::TimedOut) => Ok(None),
             Err(source) => Err(self.failed(source)),
         }
     }

@@ -115,7 +115,7 @@ pub(crate) fn manifest<D: Datapath>() -> Manifest {
     Manifest {
         name: D::name(),
         version: D::version().into(),
-        wire: u32::from(wire::VERSION),
+        wire: wire::VERSION,
         zones,
     }
 }

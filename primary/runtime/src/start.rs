@@ -8,6 +8,7 @@ use crate::resolve::manifest;
 use crate::setup::{CsumSource, Mac, PortId, PortInfo, RouteConfig, Setup};
 use crate::{log, standalone, supervised};
 use clap::Parser;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ pub fn main<D: Datapath>() -> ExitCode {
 fn print_manifest<D: Datapath>() -> ExitCode {
     match serde_json::to_string_pretty(&manifest::<D>()) {
         Ok(text) => {
-            println!("{text}");
+            // A reader that closed early has what it wanted.
+            let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(why) => complain(&Error::new(why.to_string()), 1),

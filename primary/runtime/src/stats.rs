@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+/// Numbers by name.
+type Named = Vec<(String, u64)>;
+
 /// How long lcores may take to answer; they look once a round.
 const ANSWER: Duration = Duration::from_secs(2);
 /// How often an audit is tried before it is left out.
@@ -125,7 +128,7 @@ impl<D: Datapath> Tenant<D> {
     }
 
     /// The program's reasons; beside them what the runtime itself dropped.
-    fn drop_stats(&self, attached: &Attached) -> (Vec<(String, u64)>, Vec<(String, u64)>) {
+    fn drop_stats(&self, attached: &Attached) -> (Named, Named) {
         let mut drops: Vec<(String, u64)> = <D::Drop as Reason>::NAMES
             .iter()
             .enumerate()

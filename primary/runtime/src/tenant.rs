@@ -286,10 +286,7 @@ impl<D: Datapath> Tenant<D> {
         let since = sys::clock_boottime_ns();
         let deadline = Instant::now() + OWNERS;
         for shard in 0..usize::from(self.shards) {
-            loop {
-                let Some(slot) = self.ledger.owner_word(shard).lcore else {
-                    break;
-                };
+            while let Some(slot) = self.ledger.owner_word(shard).lcore {
                 if self.ledger.heartbeat(slot).load(Ordering::Acquire) > since {
                     break;
                 }
@@ -311,7 +308,10 @@ impl<D: Datapath> Tenant<D> {
         let Some(attached) = &self.attached else {
             return;
         };
-        let small = attached.zones.values().filter(|zone| zone.region.len() <= SMALL_ZONE);
+        let small = attached
+            .zones
+            .values()
+            .filter(|zone| zone.region.len() <= SMALL_ZONE);
         small.for_each(|zone| zone.region.touch());
         for name in ["ledger", "lifelines", "meta"] {
             if let Some(segment) = self.arena.segment(name) {
