@@ -253,7 +253,7 @@ pub(super) fn write_from(
 ) -> io::Result<()> {
     const PIECE: usize = 4096;
     file.set_len(region.len() as u64)?;
-    let whole = || Vec::from([0..region.len()]);
+    let whole = || std::iter::once(0..region.len()).collect();
     let ranges = source.map_or_else(whole, |source| data_ranges(source, region.len()));
     let mut buffer = [0; PIECE];
     for range in ranges {
