@@ -40,6 +40,18 @@ pub struct Routes {
 }
 
 impl Routes {
+    fn over(region: Region) -> Result<Routes, ZoneError> {
+        let lpm = Lpm::attach(region).map_err(|why| ZoneError::Corrupt {
+            name: "route".into(),
+            why: why.to_string(),
+        })?;
+        Ok(Routes {
+            region,
+            lpm,
+            hops: Vec::new(),
+        })
+    }
+
     /// Fills the view: connected networks from the ports' addresses, then the static routes. The
     /// first shard writes the table all share; a route whose next hop is on no link is left out and returned.
     pub fn build(&mut self, setup: &Setup) -> Vec<Ipv4Addr> {
@@ -144,15 +156,62 @@ impl Zone for Routes {
         _policy: Policy,
         opener: &mut Opener<'_>,
     ) -> Result<Routes, ZoneError> {
-        let region = opener.zone("route")?.region;
-        let lpm = Lpm::attach(region).map_err(|why| ZoneError::Corrupt {
-            name: "route".into(),
-            why: why.to_string(),
-        })?;
-        Ok(Routes {
-            region,
-            lpm,
-            hops: Vec::new(),
-        })
+        Routes::over(opener.zone("route")?.region)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::{CsumSource, Mac, PortInfo, RouteConfig};
+
+    fn port(id: u16, address: [u8; 4]) -> PortInfo {
+        PortInfo {
+            id: PortId(id),
+            name: format!("port{id}"),
+            mac: Mac::default(),
+            mtu: 1500,
+            addresses: vec![(address.into(), 24)],
+            csum: CsumSource::Detect,
+        }
+    }
+
+    fn route(prefix: [u8; 4], len: u8, via: [u8; 4]) -> RouteConfig {
+        RouteConfig {
+            prefix: prefix.into(),
+            len,
+            via: via.into(),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_every_shard_sees_what_the_first_wrote() {
+        let region = Region::private(Lpm::bytes_for(GROUPS));
+        drop(Lpm::create(region, GROUPS).expect("a table"));
+        let ports = vec![port(0, [10, 0, 0, 1]), port(1, [203, 0, 113, 2])];
+        let routes = vec![
+            route([0, 0, 0, 0], 0, [203, 0, 113, 1]),
+            route([10, 1, 0, 0], 16, [10, 0, 0, 9]),
+            route([192, 0, 2, 0], 24, [172, 16, 0, 1]),
+        ];
+        let setup = Setup::new(ports, routes, 0, 2);
+        let mut shards = [0, 1].map(|_| Routes::over(region).expect("a view"));
+        let lost = shards[0].build(&setup);
+        assert_eq!(lost, [Ipv4Addr::new(172, 16, 0, 1)], "a hop on no link");
+        shards[1].build(&setup.for_shard(1));
+        for routes in &shards {
+            let hop = |a: [u8; 4]| {
+                routes
+                    .lookup(u32::from_be_bytes(a))
+                    .map(|hop| (hop.port.0, hop.via))
+            };
+            assert_eq!(hop([10, 0, 0, 77]), Some((0, None)), "on the link");
+            assert_eq!(hop([10, 1, 2, 3]), Some((0, Some([10, 0, 0, 9].into()))));
+            assert_eq!(hop([8, 8, 8, 8]), Some((1, Some([203, 0, 113, 1].into()))));
+            assert_eq!(
+                hop([192, 0, 2, 1]),
+                Some((1, Some([203, 0, 113, 1].into())))
+            );
+        }
     }
 }
