@@ -50,7 +50,7 @@ as_builder() {
 build() {
     need cc:gcc
     if ! as_builder cargo --version >/dev/null 2>&1; then
-        echo "missing: a Rust toolchain (https://rustup.rs)" >&2
+        echo "missing: a Rust toolchain" >&2
         exit 7
     fi
     as_builder cargo build --release --quiet -p baton-supervisor -p baton-primary -p baton-tests \
