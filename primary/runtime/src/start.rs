@@ -71,11 +71,10 @@ fn complain(why: &Error, code: u8) -> ExitCode {
 }
 
 /// A panic anywhere ends the process at once: its lifelines report it, and the shards are taken over
-/// by who may. A half-dead process that still polls would be worse than none.
+/// by who may. No backtrace is resolved before: that takes a second in which nobody polls.
 fn end_process_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        report(info);
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("{info}\nthis process ends, so that its shards can be taken over");
         std::process::abort();
     }));
 }
