@@ -132,6 +132,7 @@ impl<D: Datapath> Lcore<D> {
         while !self.mailbox.stopping() {
             if !self.tenures.iter().any(|tenure| tenure.owned) {
                 self.mailbox.set_active(false);
+                self.beat(sys::clock_boottime_ns());
                 self.sleep();
                 self.gain_given();
                 continue;
@@ -146,9 +147,7 @@ impl<D: Datapath> Lcore<D> {
     /// One round of the loop: requests, then packets. The packets met; `None` when shards were handed on.
     #[inline]
     pub(crate) fn round(&mut self, now: u64) -> Option<usize> {
-        self.ledger
-            .heartbeat(self.slot)
-            .store(now, Ordering::Relaxed);
+        self.beat(now);
         if self.ready_to_hand_over(now) {
             self.hand_over();
             return None;
@@ -342,9 +341,17 @@ impl<D: Datapath> Lcore<D> {
         }
     }
 
+    /// This lcore lives: stored before it owns anything, so that no owner's heartbeat is an old one.
+    #[inline]
+    fn beat(&self, now: u64) {
+        let word = self.ledger.heartbeat(self.slot);
+        word.store(now, Ordering::Relaxed);
+    }
+
     /// The owner of a shard we lent is dead: takes it, if nobody else has.
     fn take_back(&mut self, at: usize, seen: OwnerWord) {
         let shard = self.tenures[at].shard;
+        self.beat(sys::clock_boottime_ns());
         ownership::take_from_dead(self.ledger.owner(shard), seen, self.slot, self.generation);
     }
 
