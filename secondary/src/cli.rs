@@ -116,10 +116,14 @@ impl Arguments {
             let (listing, note) = diff::diff(&a, &b, zone.as_deref(), *limit)?;
             return self.write(out, &listing, note);
         }
-        let instance = Instance::open(&self.source(), self.uid()?)?;
+        let (instance, from) = self.open(&self.source())?;
+        self.tell(&instance, out).map(|note| from + &note)
+    }
+
+    fn tell(&self, instance: &Instance, out: &mut dyn Write) -> Result<String, DumpError> {
         match &self.verb {
             Verb::List => {
-                let (listing, note) = list::list(&instance);
+                let (listing, note) = list::list(instance);
                 self.write(out, &listing, note.clone())?;
                 match instance.directory.check().into_iter().next() {
                     None => Ok(note),
@@ -139,14 +143,14 @@ impl Arguments {
                     limit: *limit,
                     generation: *generation,
                 };
-                show(&instance, &wanted, out, self.format, self.color.enabled())
+                show(instance, &wanted, out, self.format, self.color.enabled())
             }
             Verb::Check => {
-                let (listing, failed) = check::check(&instance);
+                let (listing, failed) = check::check(instance);
                 self.write(out, &listing, String::new())?;
                 check::verdict(&listing, failed)
             }
-            Verb::Save { dir } => save::save(&instance, &self.prefix, dir),
+            Verb::Save { dir } => save::save(instance, &self.prefix, dir),
             Verb::Diff { .. } => unreachable!("done above"),
         }
     }
@@ -182,7 +186,22 @@ impl Arguments {
                 dir: name.to_path_buf(),
             },
         };
-        Instance::open(&source, self.uid()?)
+        Ok(self.open(&source)?.0)
+    }
+
+    /// Opens the source; if nobody answers, the files that the instance left. Says so then.
+    fn open(&self, source: &Source) -> Result<(Instance, String), DumpError> {
+        let uid = self.uid()?;
+        match (Instance::open(source, uid), source.left_behind()) {
+            (Err(DumpError::Headless { .. }), Some(files)) => {
+                let note = format!(
+                    "no supervisor of {} answers: its files were read\n",
+                    self.prefix
+                );
+                Ok((Instance::open(&files, uid)?, note))
+            }
+            (opened, _) => Ok((opened?, String::new())),
+        }
     }
 
     fn write(

@@ -29,6 +29,15 @@ pub enum DumpError {
         /// The instances found.
         running: String,
     },
+    /// It ran here, and was ended.
+    #[error(
+        "\"{prefix}\" is stopped: neither a supervisor nor a gateway of it runs. baton run {prefix} starts it; \
+         an image that `save` wrote is read by --image DIR"
+    )]
+    Stopped {
+        /// The instance.
+        prefix: String,
+    },
     /// Nobody answers, so nobody can hand out the memory.
     #[error(
         "the supervisor of \"{prefix}\" does not answer on {socket} ({source}); forwarding may well go on without it. \
@@ -151,7 +160,9 @@ impl DumpError {
     /// The exit code of this error.
     pub fn exit(&self) -> Exit {
         match self {
-            DumpError::NoInstance { .. } | DumpError::Headless { .. } => Exit::NotRunning,
+            DumpError::NoInstance { .. }
+            | DumpError::Stopped { .. }
+            | DumpError::Headless { .. } => Exit::NotRunning,
             DumpError::Arena(error) => arena_exit(error),
             DumpError::NotAllowed { .. } | DumpError::User { .. } => Exit::Unfit,
             DumpError::Refused { .. } => Exit::Refused,

@@ -3,7 +3,7 @@
 //! Live: connect (as whoever called), become `--uid`, ask `Client::Attach`, map what arrives read-only.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use baton_schema::control::{Client, Opening, ToClient};
@@ -16,6 +16,9 @@ use crate::user::become_user;
 
 /// How long the supervisor may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Where the files of `memory = "hugetlbfs"` are.
+const HUGETLBFS: &str = "/dev/hugepages";
 
 /// What a segment's descriptor is called in a message.
 const SEGMENT: &str = "segment/";
@@ -46,6 +49,17 @@ impl Source {
     /// Whether processes may be writing at this moment.
     pub fn may_change(&self) -> bool {
         !matches!(self, Source::Image { .. })
+    }
+
+    /// Where else to look when nobody answers for a live instance: the files that it left, if it left any.
+    pub fn left_behind(&self) -> Option<Source> {
+        let Source::Live { prefix } = self else {
+            return None;
+        };
+        let dir = PathBuf::from(HUGETLBFS);
+        let ledger = dir.join(format!("baton.{prefix}.ledger"));
+        let prefix = prefix.clone();
+        ledger.exists().then_some(Source::Files { prefix, dir })
     }
 
     /// Maps the segments, read-only, as user `uid` if one is given.
@@ -105,7 +119,14 @@ fn unreachable(paths: &Paths, error: ChannelError) -> DumpError {
     };
     match source.kind() {
         io::ErrorKind::PermissionDenied => DumpError::NotAllowed { socket, source },
-        io::ErrorKind::NotFound if !is_there(&paths.run) => {
+        _ if paths.tenants().exists() => DumpError::Headless {
+            prefix,
+            socket,
+            source,
+        },
+        // A stop, and a start that failed, take the tenants' names away; the lock's file stays.
+        _ if paths.lock().exists() => DumpError::Stopped { prefix },
+        _ => {
             let found = paths::instances();
             let running = if found.is_empty() {
                 "none".to_owned()
@@ -118,14 +139,5 @@ fn unreachable(paths: &Paths, error: ChannelError) -> DumpError {
                 running,
             }
         }
-        _ => DumpError::Headless {
-            prefix,
-            socket,
-            source,
-        },
     }
-}
-
-fn is_there(run: &Path) -> bool {
-    run.join("tenants.json").exists() || run.join("lock").exists()
 }

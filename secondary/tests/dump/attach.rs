@@ -144,9 +144,11 @@ fn no_instance_and_a_headless_one_are_told_apart() {
         "{}",
         stderr(&output)
     );
-    // A socket file whose listener is gone.
+    // Tenants that were not ended, and a socket file whose listener is gone.
     let folder = run.path().join("edge1");
     std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("lock"), "4711\n").unwrap();
+    std::fs::write(folder.join("tenants.json"), "{}").unwrap();
     let listener = Listener::bind(&folder.join("control.sock")).unwrap();
     let kept = run.path().join("kept");
     std::fs::hard_link(folder.join("control.sock"), &kept).unwrap();
@@ -160,6 +162,22 @@ fn no_instance_and_a_headless_one_are_told_apart() {
         "{said}"
     );
     assert!(said.contains("--hugetlbfs"), "{said}");
+}
+
+#[test]
+fn a_stopped_instance_is_neither_unknown_nor_headless() {
+    let run = tempfile::tempdir().unwrap();
+    let folder = run.path().join("edge1");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("lock"), "4711\n").unwrap(); // all that `baton stop` leaves
+    let output = dump_in(run.path(), &["edge1", "list"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    assert!(
+        said.contains("\"edge1\" is stopped") && said.contains("baton run edge1 starts it"),
+        "{said}"
+    );
+    assert!(!said.contains("forwarding may well go on"), "{said}");
 }
 
 #[test]
