@@ -129,6 +129,28 @@ fn foreign_bytes_are_not_an_arena() {
 }
 
 #[test]
+fn an_arena_or_a_ledger_from_the_future_names_both_layouts_and_the_way_out() {
+    const ARENA: u64 = 0;
+    const LEDGER: u64 = 0x1000;
+    const LAYOUT: u64 = 8;
+    for (place, sentence) in [
+        (ARENA, "arena: layout v99 found, this build reads v1..=v1"),
+        (LEDGER, "ledger layout v99 found, this build reads v1"),
+    ] {
+        let damaged = Damaged::new();
+        let number = 99u32.to_le_bytes();
+        damaged
+            .open("ledger")
+            .write_all_at(&number, place + LAYOUT)
+            .unwrap();
+        for verb in [&["list"][..], &["check"], &["show", "nat.session"]] {
+            assert_says(&damaged.run(verb), 8, sentence);
+            assert_says(&damaged.run(verb), 8, "use the newer baton");
+        }
+    }
+}
+
+#[test]
 fn a_missing_folder_or_segment_is_named() {
     let output = dump(&["edge1", "--image", "/nonexistent/image", "list"]);
     assert_says(&output, 3, "/nonexistent/image");
