@@ -7,9 +7,13 @@ use std::process::Command;
 use world::World;
 
 fn kill(pid: i64) {
+    signal(pid, "-9");
+}
+
+fn signal(pid: i64, signal: &str) {
     assert!(
         Command::new("kill")
-            .args(["-9", &pid.to_string()])
+            .args([signal, &pid.to_string()])
             .status()
             .expect("kill runs")
             .success()
@@ -44,6 +48,33 @@ fn a_killed_supervisor_is_followed_by_the_next_one_too() {
     world.end_supervisor("-KILL");
     world.run();
     assert_eq!(world.owner(), ("1.0".to_owned(), old), "{}", world.log());
+}
+
+#[test]
+fn when_supervisor_and_tenant_are_both_killed_the_next_supervisor_begins_anew() {
+    let mut world = World::running();
+    let (_, old) = world.owner();
+    world.end_supervisor("-KILL");
+    kill(old);
+    world.run();
+    world.wait_for("forwarding");
+    let (version, new) = world.owner();
+    assert_eq!(version, "1.0", "{}", world.log());
+    assert_ne!(new, old);
+}
+
+#[test]
+fn a_tenant_that_dies_while_the_next_supervisor_waits_for_it_is_not_waited_for() {
+    let mut world = World::running();
+    let (_, old) = world.owner();
+    signal(old, "-STOP"); // it lives, and cannot come back
+    world.end_supervisor("-KILL");
+    world.run();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    kill(old);
+    let status = world.wait_for("forwarding");
+    assert_eq!(status["owner"]["version"], "1.0", "{}", world.log());
+    assert_ne!(world.owner().1, old);
 }
 
 #[test]

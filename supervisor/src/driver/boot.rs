@@ -17,7 +17,7 @@ use super::handover::Layout;
 use super::jobs::{self, Source, Wake};
 use super::lock::Lock;
 use super::notify::{Signals, Watchdog};
-use super::{Candidate, Driver, Tenants, tenants};
+use super::{Candidate, Driver, Tenants, resume, tenants};
 use crate::binary::BinaryError;
 use crate::config::{self, Config};
 use crate::exit::Exit;
@@ -161,14 +161,18 @@ pub(super) fn boot(settings: Settings) -> Result<(Driver, Event), DriverError> {
         source,
     })?;
     let alive = tenants::alive(&paths.tenants());
-    if alive.is_empty() {
-        let world = fresh(&paths, &config)?;
-        return Ok((
-            assemble(paths, config, lock, signals, wake, world),
-            Event::Start,
-        ));
+    let back = match alive.is_empty() {
+        true => None,
+        false => resume::await_tenants(&paths, &alive)?,
+    };
+    if let Some(back) = back {
+        return resume::resume(paths, config, lock, signals, wake, &alive, back);
     }
-    super::resume::resume(paths, config, lock, signals, wake, &alive)
+    let world = fresh(&paths, &config)?;
+    Ok((
+        assemble(paths, config, lock, signals, wake, world),
+        Event::Start,
+    ))
 }
 
 /// What an instance consists of.

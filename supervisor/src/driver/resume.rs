@@ -32,12 +32,47 @@ use crate::state::{Event, Phase, Side};
 /// How long a tenant may take to come back; it looks for a supervisor many times a second.
 const RETURN: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether those that are waited for still live.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A tenant that came back.
 struct Returned {
     record: TenantRecord,
     pidfd: OwnedFd,
     channel: Channel,
     manifest: Manifest,
+}
+
+/// Who came back, with what it brought.
+pub(super) struct Return {
+    listener: Listener,
+    vault: Vault,
+    tenants: Vec<Returned>,
+}
+
+/// Waits for a tenant to come back; `None` if those that lived have ended meanwhile.
+pub(super) fn await_tenants(
+    paths: &Paths,
+    alive: &[TenantRecord],
+) -> Result<Option<Return>, DriverError> {
+    let listener = Listener::bind(&paths.socket())?;
+    let mut vault = Vault::new();
+    let tenants = await_return(&listener, &mut vault, alive);
+    if !tenants.is_empty() {
+        return Ok(Some(Return {
+            listener,
+            vault,
+            tenants,
+        }));
+    }
+    match living(alive).next() {
+        Some(tenant) => Err(DriverError::Headless {
+            prefix: paths.prefix.clone(),
+            pid: tenant.pid,
+            why: "did not come back to the control socket".to_owned(),
+        }),
+        None => Ok(None),
+    }
 }
 
 /// A driver for what is there already.
@@ -48,6 +83,7 @@ pub(super) fn resume(
     signals: Signals,
     wake: Wake,
     alive: &[TenantRecord],
+    back: Return,
 ) -> Result<(Driver, Event), DriverError> {
     let first = alive.first().map_or(0, |tenant| tenant.pid);
     let headless = |why: &str| DriverError::Headless {
@@ -55,12 +91,11 @@ pub(super) fn resume(
         pid: first,
         why: why.to_owned(),
     };
-    let listener = Listener::bind(&paths.socket())?;
-    let mut vault = Vault::new();
-    let mut returned = await_return(&listener, &mut vault, alive);
-    if returned.is_empty() {
-        return Err(headless("did not come back to the control socket"));
-    }
+    let Return {
+        listener,
+        vault,
+        tenants: mut returned,
+    } = back;
     let arena = attach(&vault)?;
     let ledger = Ledger::open(&arena)?;
     let directory = Directory::take_over(&arena)?;
@@ -146,9 +181,12 @@ impl Driver {
 fn await_return(listener: &Listener, vault: &mut Vault, alive: &[TenantRecord]) -> Vec<Returned> {
     let deadline = Instant::now() + RETURN;
     let mut returned: Vec<Returned> = Vec::new();
-    while returned.len() < alive.len() && Instant::now() < deadline {
-        let Ok(channel) = listener.accept(deadline) else {
-            break;
+    // A killed process of much memory takes its time to be gone: it is waited for no longer than that.
+    while returned.len() < living(alive).count() && Instant::now() < deadline {
+        let channel = match listener.accept(deadline.min(Instant::now() + LOOK)) {
+            Ok(channel) => channel,
+            Err(ChannelError::TimedOut) => continue,
+            Err(_) => break,
         };
         match take_in(channel, vault, alive, deadline) {
             Ok(Some(tenant)) => {
@@ -160,6 +198,12 @@ fn await_return(listener: &Listener, vault: &mut Vault, alive: &[TenantRecord]) 
         }
     }
     returned
+}
+
+fn living(tenants: &[TenantRecord]) -> impl Iterator<Item = &TenantRecord> {
+    tenants
+        .iter()
+        .filter(|tenant| tenants::open(tenant).is_some())
 }
 
 /// One connection: a tenant with all its descriptors, or somebody else, who may try again later.
