@@ -132,6 +132,11 @@ impl DriverError {
             DriverError::Start { prefix, .. } => {
                 format!("mend it, then baton run {prefix}; nothing forwards")
             }
+            DriverError::Arena(ArenaError::File { .. } | ArenaError::NoHugePages { .. }) => {
+                "instance.memory = \"memfd\", or pages and a place for them: sysctl vm.nr_hugepages=N; \
+                 mkdir -p /dev/hugepages; mount -t hugetlbfs none /dev/hugepages"
+                    .to_owned()
+            }
             DriverError::Arena(_) => {
                 "fewer instance.mbufs or socket-mem, or more memory".to_owned()
             }
