@@ -1,10 +1,14 @@
 //! A running `baton` with its gateway in the lab: config, verbs, numbers, and an end without leftovers.
 
-use std::collections::BTreeMap;
+mod config;
+mod numbers;
+
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use baton_shared_state::sys;
 use serde_json::Value;
 
 use crate::lab::{Lab, LabError};
@@ -12,6 +16,9 @@ use crate::machine::sibling;
 use crate::netns::Netns;
 use crate::program::Program;
 use crate::wait::wait_for;
+
+pub use config::config_text;
+pub use numbers::Numbers;
 
 /// The name of the lab's instance.
 pub const PREFIX: &str = "lab";
@@ -33,25 +40,6 @@ pub struct Said {
     pub out: String,
     /// Standard error.
     pub err: String,
-}
-
-/// Live numbers, out of `baton status`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Numbers {
-    /// Sessions, all shards together.
-    pub sessions: u64,
-    /// Named drop counters.
-    pub drops: BTreeMap<String, u64>,
-    /// Device counters, `<port>/<queue>/<name>`.
-    pub devices: BTreeMap<String, u64>,
-    /// Mbufs that are nowhere, or in two places.
-    pub leaked: u64,
-    /// The process that forwards.
-    pub owner: Option<u64>,
-    /// Whether it answered; without an answer the counts above are zero.
-    pub answered: bool,
-    /// The phase of the running upgrade.
-    pub phase: Option<String>,
 }
 
 impl<'lab> Instance<'lab> {
@@ -82,16 +70,36 @@ impl<'lab> Instance<'lab> {
             .arg(&config);
         environment(&mut command, lab);
         let supervisor = Program::spawn("baton-run", lab.dir(), &mut command)?;
-        let instance = Instance {
+        let mut instance = Instance {
             lab,
             supervisor: Some(supervisor),
             config,
         };
-        lab.connect()?;
-        instance.wait_until("forwarding", Duration::from_secs(30), |numbers| {
-            numbers.owner.is_some() && numbers.answered
-        })?;
-        Ok(instance)
+        match instance.forwards() {
+            Ok(()) => Ok(instance),
+            Err(why) => Err(LabError::Start {
+                why,
+                dump: instance.dump(),
+            }),
+        }
+    }
+
+    /// Waits until the first primary forwards, between the lab's two ends; no longer than the supervisor lives.
+    fn forwards(&mut self) -> Result<(), String> {
+        let within = Duration::from_secs(30);
+        let begun = wait_for("a gateway that forwards", within, || {
+            let supervisor = self.supervisor.as_mut();
+            if let Some(status) = supervisor.and_then(Program::ended) {
+                return Ok(Err(format!("the supervisor ended: {status}")));
+            }
+            match self.numbers() {
+                Ok(numbers) if numbers.owner.is_some() && numbers.answered => Ok(Ok(())),
+                Ok(numbers) => Err(format!("{numbers:?}")),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+        begun.map_err(|timed_out| timed_out.to_string())??;
+        self.lab.connect().map_err(|error| error.to_string())
     }
 
     /// The config file.
@@ -161,7 +169,7 @@ impl<'lab> Instance<'lab> {
 
     /// The live numbers, as far as they are known.
     pub fn numbers(&self) -> Result<Numbers, LabError> {
-        Ok(numbers(&self.json(&["status", PREFIX])?))
+        Ok(Numbers::of(&self.json(&["status", PREFIX])?))
     }
 
     /// The live numbers, once the process that forwards has answered.
@@ -225,6 +233,23 @@ impl<'lab> Instance<'lab> {
         Ok(())
     }
 
+    /// Kills supervisor and primaries, without a word to any of them, and waits until they are gone.
+    pub fn kill(&mut self) -> Result<(), LabError> {
+        let pids = self.lab.gateway.pids();
+        let pids = pids.iter().flat_map(|pid| u32::try_from(pid.as_raw()));
+        let all: Vec<_> = pids.flat_map(sys::pidfd_open).collect();
+        self.lab.gateway.kill_all();
+        for process in all {
+            // Until its last thread has ended, and its memory with it.
+            let soon = Instant::now() + Duration::from_secs(10);
+            sys::pidfd_wait(process.as_fd(), soon).map_err(|source| LabError::File {
+                path: "pidfd".into(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// What helps when a wait failed: the supervisor's log, and the dump tool's view of the zones.
     pub fn dump(&self) -> String {
         let log = self
@@ -248,62 +273,6 @@ impl Drop for Instance<'_> {
         supervisor.stop(Duration::from_secs(2));
         self.lab.gateway.kill_all(); // primaries outlive their supervisor, by design
     }
-}
-
-/// The gateway's config: the one of the manual, with a route to the flows' sources.
-pub fn config_text(lab: &Lab, binary: &Path) -> String {
-    let shape = lab.shape();
-    let [inside, outside] = lab.vdevs();
-    let (rxd, shards) = (shape.rxd, shape.shards);
-    // Twice what the rings of both ports can hold.
-    let mbufs = (8 * u32::from(shards) * rxd)
-        .next_power_of_two()
-        .max(16_384);
-    format!(
-        r#"# The lab's instance, written by the test harness.
-[instance]
-file-prefix = "{PREFIX}"
-binary = "{binary}"
-lcores = "{lcores}"
-shards = {shards}
-mbufs = {mbufs}
-
-[[port]]
-name = "inside"
-vdev = "{inside}"
-address = ["10.0.0.1/24"]
-rxd = {rxd}
-
-[[port]]
-name = "outside"
-vdev = "{outside}"
-address = ["203.0.113.2/24"]
-rxd = {rxd}
-
-[[route]]
-prefix = "0.0.0.0/0"
-via = "203.0.113.1"
-
-[[route]]
-prefix = "10.1.0.0/16"
-via = "10.0.0.2"
-
-[gateway.nat]
-inside = ["inside"]
-outside = "outside"
-pool = ["203.0.113.16/28"]
-sessions = {capacity}
-per-source = 16384
-
-[upgrade]
-soak = "5s"
-deadline = "{deadline}s"
-"#,
-        binary = binary.display(),
-        lcores = shape.cpus.lcores,
-        capacity = shape.capacity,
-        deadline = shape.deadline.as_secs(),
-    )
 }
 
 /// A command in the gateway's namespace that also sees that namespace's interfaces below `/sys`.
@@ -334,99 +303,4 @@ fn write(path: &Path, text: &str) -> Result<(), LabError> {
         path: path.into(),
         source,
     })
-}
-
-fn numbers(status: &Value) -> Numbers {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let stats = &status["stats"];
-    let mut numbers = Numbers {
-        answered: stats.is_object(),
-        owner: status["owner"]["pid"].as_u64(),
-        phase: status["upgrade"]["phase"].as_str().map(Into::into),
-        ..Numbers::default()
-    };
-    numbers.sessions = list(&stats["shards"])
-        .iter()
-        .filter_map(|shard| shard["sessions"].as_u64())
-        .sum();
-    numbers.drops.extend(pairs(&stats["drops"]));
-    for queue in list(&stats["ports"]) {
-        let place = format!(
-            "{}/{}",
-            queue["name"].as_str().unwrap_or("?"),
-            queue["queue"].as_u64().unwrap_or(0)
-        );
-        numbers.devices.extend(
-            pairs(&queue["device"]).map(|(name, count)| (format!("{place}/{name}"), count)),
-        );
-    }
-    let mbufs = &stats["mbufs"];
-    numbers.leaked =
-        mbufs["unaccounted"].as_u64().unwrap_or(0) + mbufs["doubled"].as_u64().unwrap_or(0);
-    numbers
-}
-
-/// Named counts: `[["name", 1], ...]`, `[{"reason": "name", "count": 1}, ...]` or `{"name": 1, ...}`.
-fn pairs(value: &Value) -> impl Iterator<Item = (String, u64)> {
-    let from_pair = |pair: &Value| {
-        let name = pair
-            .get(0)
-            .or_else(|| pair.get("reason"))
-            .or_else(|| pair.get("name"))?;
-        let count = pair.get(1).or_else(|| pair.get("count"))?;
-        Some((name.as_str()?.to_owned(), count.as_u64()?))
-    };
-    let found: Vec<_> = match value {
-        Value::Array(list) => list.iter().filter_map(from_pair).collect(),
-        Value::Object(map) => map
-            .iter()
-            .filter_map(|(name, count)| Some((name.clone(), count.as_u64()?)))
-            .collect(),
-        _ => Vec::new(),
-    };
-    found.into_iter()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_read_out_of_a_status() {
-        let status = serde_json::json!({
-            "owner": {"pid": 7},
-            "stats": {
-                "shards": [{"sessions": 3}, {"sessions": 4}],
-                "drops": [["ttl_exceeded", 2]],
-                "ports": [{"name": "inside", "queue": 1, "device": [["rx_ring_full", 5]]}],
-                "mbufs": {"unaccounted": 1, "doubled": 2},
-            },
-            "upgrade": {"phase": "soak"}
-        });
-        let numbers = numbers(&status);
-        assert_eq!(
-            (numbers.sessions, numbers.leaked, numbers.owner),
-            (7, 3, Some(7))
-        );
-        assert_eq!(numbers.drops["ttl_exceeded"], 2);
-        assert_eq!(numbers.devices["inside/1/rx_ring_full"], 5);
-        assert_eq!(numbers.phase.as_deref(), Some("soak"));
-        assert!(numbers.answered);
-    }
-
-    #[test]
-    fn counts_are_read_in_every_form() {
-        for form in [
-            r#"{"a": 1}"#,
-            r#"[["a", 1]]"#,
-            r#"[{"reason": "a", "count": 1}]"#,
-        ] {
-            let value: Value = serde_json::from_str(form).expect("JSON");
-            assert_eq!(
-                pairs(&value).collect::<Vec<_>>(),
-                [("a".to_owned(), 1)],
-                "{form}"
-            );
-        }
-    }
 }

@@ -38,6 +38,14 @@ pub enum LabError {
         /// The end of its output.
         log: String,
     },
+    /// The gateway did not come to forward.
+    #[error("baton run: {why}{dump}")]
+    Start {
+        /// What was waited for, or how the supervisor ended.
+        why: String,
+        /// The supervisor's log, and the zones as far as there are any.
+        dump: String,
+    },
     /// A verb of `baton` did not end as it should.
     #[error("baton {verb}: exit {found}, expected {expected}\n{said}\n{dump}")]
     Verb {
@@ -130,6 +138,8 @@ pub struct Shape {
     pub rxd: u32,
     /// Sessions the gateway has room for.
     pub capacity: u32,
+    /// How long an upgrade soaks that does not say.
+    pub soak: Duration,
     /// How long one phase of an upgrade may take.
     pub deadline: Duration,
     /// Who runs where.
@@ -146,6 +156,7 @@ impl Shape {
             offloads,
             rxd: 4_096,
             capacity: 262_144,
+            soak: Duration::from_secs(5),
             deadline: Duration::from_secs(30),
             cpus,
         }
