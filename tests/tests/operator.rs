@@ -60,3 +60,18 @@ fn sessions_are_shown_under_traffic_and_nothing_is_lost_for_it() {
         Ok(())
     });
 }
+
+#[test]
+fn a_stopped_instance_is_said_to_be_stopped() {
+    let Some(Fixture { lab, .. }) = &lab(Shape::of(PortKind::AfPacket)) else {
+        return;
+    };
+    let instance = Instance::start(lab, &built(OLDER)).expect("it forwards");
+    instance.expect(0, &["stop", PREFIX]).expect("it ends");
+    let said = instance.expect(3, &["dump", PREFIX, "list"]);
+    let said = said.expect("nothing runs").err;
+    assert!(said.contains("is stopped"), "{said}");
+    let status = instance.expect(3, &["status", PREFIX]);
+    let status = status.expect("nothing runs").err;
+    assert!(status.contains("lab is not running"), "{status}");
+}
