@@ -1,5 +1,7 @@
 //! What the commands in `scripts/` show: each a baseline without an upgrade, then the real thing, then one line.
 
+mod swaps;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +12,9 @@ use crate::lab::{Lab, LabError, Offloads, PortKind, Shape};
 use crate::machine::find_program;
 use crate::traffic::control::Load;
 use crate::trial::{self, Beside, NEWER, OLDER, Trial, gateway};
-use crate::verdict::{Verdict, quantile};
+use crate::verdict::Verdict;
+
+pub use swaps::{gap, soak};
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -75,81 +79,6 @@ pub fn demo(wishes: &Wishes, seconds: u64) -> Result<bool, Failure> {
     say(&verdict);
     println!("{verdict}");
     Ok(verdict.is_clean())
-}
-
-/// Many changes of hands under one stream.
-pub fn soak(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
-    let (verdict, leaked, rate) = swaps(wishes, cycles)?;
-    println!(
-        "soak: swaps={} rate={rate} sent={} received={} lost={} duplicated={} reordered={} leaked={leaked}",
-        verdict.gaps_ns.len() / usize::from(wishes.shards.max(1)),
-        verdict.sent,
-        verdict.received,
-        verdict.lost,
-        verdict.duplicated,
-        verdict.reordered
-    );
-    Ok(verdict.reached_every_packet() && leaked == 0)
-}
-
-/// The gaps of many changes of hands, with their conditions.
-pub fn gap(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
-    let (verdict, _, rate) = swaps(wishes, cycles)?;
-    let us = |gaps: &[u64], share| {
-        let ns = quantile(gaps, share);
-        ns.map_or("null".to_owned(), |ns| {
-            format!("{:.1}", ns as f64 / 1_000.0)
-        })
-    };
-    for (way, gaps) in [
-        ("to the newer version", &verdict.gaps_forward_ns),
-        ("back", &verdict.gaps_back_ns),
-        ("all", &verdict.gaps_ns),
-    ] {
-        println!(
-            "gap, {way}: n={} median={} p99={} max={} us",
-            gaps.len(),
-            us(gaps, 0.5),
-            us(gaps, 0.99),
-            us(gaps, 1.0)
-        );
-    }
-    println!(
-        "     at {rate} packets/s in both directions together; lost={}",
-        verdict.lost
-    );
-    Ok(verdict.reached_every_packet())
-}
-
-fn swaps(wishes: &Wishes, cycles: u32) -> Result<(Verdict, u64, u64), Failure> {
-    let (dir, lab) = build(wishes, &[])?;
-    let mut instance = Instance::start(&lab, &gateway(OLDER))?;
-    let load = carry(
-        wishes,
-        &lab,
-        &mut instance,
-        Duration::from_secs(10),
-        Beside::Nothing,
-    )?;
-    let (verdict, _) = trial::run(&lab, &mut instance, &load, Beside::Nothing, |trial| {
-        for done in (0..cycles).step_by(2) {
-            let soaking = trial.upgrade(NEWER, Duration::from_secs(60))?;
-            trial.roll_back(soaking)?;
-            if (done + 2) % 20 == 0 {
-                println!(
-                    "  {} of {cycles} after {:.0} s",
-                    done + 2,
-                    trial.elapsed().as_secs_f64()
-                );
-            }
-        }
-        Ok(())
-    })?;
-    let leaked = instance.counts()?.leaked;
-    instance.stop()?;
-    drop((lab, dir));
-    say(&verdict);
-    Ok((verdict, leaked, load.rate))
 }
 
 /// The story of the demo. Times are shares of its length.
@@ -279,6 +208,7 @@ fn build(wishes: &Wishes, programs: &[&str]) -> Result<(tempfile::TempDir, Lab),
     let shape = Shape {
         shards: wishes.shards,
         offloads: wishes.offloads,
+        soak: SOAK,
         ..Shape::of(port)
     };
     let cpus = shape.cpus;
@@ -350,6 +280,9 @@ pub fn is_real_root() -> bool {
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
     nix::unistd::geteuid().is_root() && whole
 }
+
+/// Of an upgrade that is to be committed: none of the shows waits for it.
+const SOAK: Duration = Duration::from_millis(300);
 
 /// Below this rate a run without loss would say nothing.
 const LOWEST_RATE: u64 = 10_000;

@@ -142,7 +142,7 @@ impl Trial<'_, '_> {
                 return Ok(soaking);
             }
             if let Some(status) = soaking.program.ended() {
-                if status.success() {
+                if [Some(0), Some(ENDED_WITH_LOSS)].contains(&status.code()) {
                     return Ok(soaking); // a soak shorter than our look
                 }
                 return Err(self.ended_badly(&soaking, status.code().unwrap_or(-1), 0));
@@ -164,6 +164,17 @@ impl Trial<'_, '_> {
             return Err(self.instance.unexpected(&words, 0, &said));
         }
         self.finish(soaking, 6)
+    }
+
+    /// Goes back to the older binary after the commit: an upgrade to it, whose layout the newer one writes first.
+    pub fn go_back(&mut self) -> Result<(), LabError> {
+        let words = ["rollback", PREFIX, "--yes"];
+        let said = self.instance.say(&words)?;
+        if ![0, ENDED_WITH_LOSS].contains(&said.code) {
+            return Err(self.instance.unexpected(&words, 0, &said));
+        }
+        self.receipts.push(self.instance.receipt(None)?);
+        Ok(())
     }
 
     /// A receipt that shows loss is no error here: the verdict at the end of the run counts it, and says where.
