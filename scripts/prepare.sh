@@ -19,6 +19,35 @@ need() {
     install_quietly "${missing[@]}"
 }
 
+# can_use_port ARGS... - what the driver in `--port` needs of this user, before anything is built: else named, and 7.
+can_use_port() {
+    local port='' previous='' argument
+    for argument in "$@"; do
+        case "$argument" in --port=*) port=${argument#--port=} ;; esac
+        [ "$previous" != --port ] || port=$argument
+        previous=$argument
+    done
+    case "$port" in
+        af_xdp)
+            is_real_root && return
+            echo "--port af_xdp loads an XDP program, which only root may: run this with sudo, or with --port af_packet" >&2
+            exit 7
+            ;;
+        tap)
+            { : <>/dev/net/tun; } 2>/dev/null && return
+            echo "--port tap needs /dev/net/tun, which $(id -un) cannot open for writing:" >&2
+            echo "  sudo modprobe tun; sudo chmod 0666 /dev/net/tun" >&2
+            echo "or run this with sudo, or with --port af_packet" >&2
+            exit 7
+            ;;
+    esac
+}
+
+# Root outside of any user namespace.
+is_real_root() {
+    [ "$(id -u)" -eq 0 ] && [ "$(tr -s ' ' </proc/self/uid_map)" = ' 0 0 4294967295' ]
+}
+
 # Installs packages without starting any service they bring (nginx would take port 80).
 install_quietly() {
     local policy=/usr/sbin/policy-rc.d ours=
@@ -53,8 +82,8 @@ build() {
         echo "missing: a Rust toolchain" >&2
         exit 7
     fi
-    as_builder cargo build --release --quiet -p baton-supervisor -p baton-primary -p baton-tests \
-        --bin baton --bin baton-gateway --bin baton-gateway-1 --bin baton-traffic --bin baton-lab
+    as_builder cargo build --release --quiet -p baton-supervisor -p baton-secondary -p baton-primary -p baton-tests \
+        --bin baton --bin baton-dump --bin baton-gateway --bin baton-gateway-1 --bin baton-traffic --bin baton-lab
 }
 
 # in_lab SHOW ARGS... - runs baton-lab in namespaces of its own: processes, mounts, network and, for an ordinary
