@@ -28,10 +28,15 @@ impl Cpus {
 
     /// Confines the calling thread, and whatever it starts, to [`Cpus::rest`].
     pub fn confine(self) -> nix::Result<()> {
-        let mut set = CpuSet::new();
-        set.set(self.rest)?;
-        sched_setaffinity(Pid::from_raw(0), &set)
+        pin(self.rest)
     }
+}
+
+/// Confines the calling thread, and whatever it starts, to one CPU.
+pub fn pin(cpu: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set)
 }
 
 /// Where a program is, by `$PATH` and the system directories an ordinary user's path leaves out.

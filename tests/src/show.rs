@@ -1,5 +1,6 @@
 //! What the commands in `scripts/` show: each a baseline without an upgrade, then the real thing, then one line.
 
+mod look;
 mod swaps;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use crate::traffic::control::Load;
 use crate::trial::{self, Beside, NEWER, OLDER, Trial, gateway};
 use crate::verdict::Verdict;
 
+pub use look::dump;
 pub use swaps::{gap, soak};
 
 /// What the command line asks for.

@@ -1,4 +1,4 @@
-//! The program behind `scripts/demo`, `scripts/soak` and `scripts/bench gap`.
+//! The program behind `scripts/demo`, `scripts/soak`, `scripts/bench gap` and `scripts/bench dump`.
 //!
 //! Exit 0: the zeros; 1: something else; 2: wrong usage; 3: the machine loses packets without any upgrade;
 //! 7: it lacks something; 130: a signal ended it.
@@ -43,6 +43,15 @@ enum Show {
         /// How many changes of hands.
         #[arg(long, default_value_t = 200)]
         cycles: u32,
+    },
+    /// What a look at the sessions costs the datapath; needs no namespaces.
+    Dump {
+        /// Sessions of the gateway, at most 60,000.
+        #[arg(long, default_value_t = 50_000)]
+        sessions: u32,
+        /// Half seconds with a reader, and as many without.
+        #[arg(long, default_value_t = 20)]
+        turns: u32,
     },
 }
 
@@ -100,6 +109,7 @@ fn main() -> ExitCode {
         Show::Demo { lab, seconds } => show::demo(&lab.wishes(), seconds),
         Show::Soak { lab, cycles } => show::soak(&lab.wishes(), cycles),
         Show::Gap { lab, cycles } => show::gap(&lab.wishes(), cycles),
+        Show::Dump { sessions, turns } => show::dump(sessions, turns),
     };
     match shown {
         Ok(true) => ExitCode::SUCCESS,
