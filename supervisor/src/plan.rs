@@ -1,20 +1,22 @@
 //! What an upgrade would do, before anything happens: the policy table, the cost, whether the
 //! rings bear the swap, and the verdict. Pure: it compares what others have read.
 
-use baton_schema::{Manifest, Policy, Schema, ZoneManifest};
+mod policy;
+mod swap;
+#[cfg(test)]
+mod tests;
+
+use baton_schema::{Manifest, Policy, Schema};
 use serde::{Deserialize, Serialize};
+
+use policy::{exports, refusal, row};
+use swap::{swap, too_slow};
 
 /// The schema of the plans this version prints.
 pub const SCHEMA: &str = "baton.plan/1";
 
 /// Records that a migration does a second, on a core it has to itself.
 const MIGRATION_RATE: u64 = 5_000_000;
-
-/// A stop when no receipt tells of one: a futex wake on a shared core and its noise.
-const USUAL_STOP_NS: u64 = 100_000;
-
-/// Of the migrated records, how many may change while the last round is copied: one in so many.
-const LAST_DELTA_SHARE: u64 = 1_000;
 
 /// A plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,156 +217,6 @@ pub fn make(facts: &Facts<'_>) -> Plan {
     }
 }
 
-fn row(zone: &ZoneManifest, facts: &Facts<'_>) -> ZonePlan {
-    let found = facts
-        .live
-        .iter()
-        .find(|candidate| candidate.name == zone.name);
-    let decided = zone.decide(found.map(|found| found.schema.fingerprint()));
-    let down = found
-        .and_then(|_| way_down(zone, facts))
-        .filter(|_| decided == Policy::Refuse);
-    let policy = down.map_or(decided, |running| running.policy);
-    let from_version = found.map(|found| found.schema.version);
-    let builds = matches!(policy, Policy::Migrate | Policy::Carry | Policy::Rebuild);
-    let bytes_new = found.filter(|_| builds).map(|found| {
-        let (old, new) = (
-            u64::from(found.schema.size.max(1)),
-            u64::from(zone.writes.size.max(1)),
-        );
-        if policy == Policy::Rebuild {
-            found.bytes
-        } else {
-            found.bytes * new / old
-        }
-    });
-    let note = match policy {
-        _ if down.is_some() => down.map(|running| match running.losses_back.as_slice() {
-            [] => "back, by the running version".to_owned(),
-            losses => format!("back, by the running version: loses {}", losses.join(", ")),
-        }),
-        Policy::Refuse => Some(no_path(zone, from_version)),
-        Policy::Migrate | Policy::Carry if !zone.losses_back.is_empty() => {
-            Some(format!("back: loses {}", zone.losses_back.join(", ")))
-        }
-        _ if found.is_none() => Some("new".to_owned()),
-        _ => None,
-    };
-    ZonePlan {
-        name: zone.name.clone(),
-        policy,
-        from_version,
-        to_version: zone.writes.version,
-        records: found.map(|found| found.records),
-        bytes_before: found.map(|found| found.bytes),
-        bytes_new,
-        note,
-    }
-}
-
-/// The running version's zone, if it can write the layout that an earlier version wrote.
-fn way_down<'a>(zone: &ZoneManifest, facts: &Facts<'a>) -> Option<&'a ZoneManifest> {
-    let running = facts.running?.zone(&zone.name)?;
-    let movable = matches!(running.policy, Policy::Migrate | Policy::Carry);
-    (movable && running.reads(zone.writes.fingerprint())).then_some(running)
-}
-
-/// The rows whose live version is later than what the candidate writes.
-fn exports(facts: &Facts<'_>, zones: &[ZonePlan]) -> Vec<(String, u32)> {
-    let rows = facts.manifest.zones.iter().zip(zones);
-    let down = rows.filter(|(zone, row)| {
-        row.from_version.is_some_and(|from| from > row.to_version)
-            && way_down(zone, facts).is_some()
-    });
-    down.map(|(zone, row)| (zone.name.clone(), row.to_version))
-        .collect()
-}
-
-fn no_path(zone: &ZoneManifest, from_version: Option<u32>) -> String {
-    let reads: Vec<String> = zone
-        .reads
-        .iter()
-        .map(|schema| format!("v{}", schema.version))
-        .collect();
-    let holds = from_version.map_or("nothing".to_owned(), |version| format!("v{version}"));
-    let same = zone
-        .reads
-        .iter()
-        .any(|schema| Some(schema.version) == from_version);
-    if same {
-        return format!(
-            "{holds} here is another layout than the candidate's {holds}: a released layout was changed"
-        );
-    }
-    if zone.policy == Policy::Adopt {
-        return format!(
-            "no path: declared adopt, but the layout changed from {holds} to v{}",
-            zone.writes.version
-        );
-    }
-    format!(
-        "no path: it reads {}; the arena holds {holds}",
-        reads.join(", ")
-    )
-}
-
-fn refusal(zone: &ZonePlan, facts: &Facts<'_>) -> Option<String> {
-    let versions = || {
-        let from = zone
-            .from_version
-            .map_or("nothing".to_owned(), |version| format!("v{version}"));
-        format!("{} {from} -> v{}", zone.name, zone.to_version)
-    };
-    match zone.policy {
-        Policy::Refuse => Some(format!(
-            "zone {}: {}",
-            versions(),
-            zone.note.as_deref().unwrap_or("no path")
-        )),
-        Policy::Reopen => Some(format!(
-            "zone {}: its port would have to be opened anew, with its link down",
-            versions()
-        )),
-        // Built when a layout that both generations touch at once really changes.
-        Policy::AllAtOnce if facts.live.iter().any(|live| live.name == zone.name) => Some(format!(
-            "zone {}: both generations use it at once, and moving all lcores in one step is not built",
-            versions()
-        )),
-        _ => None,
-    }
-}
-
-fn swap(facts: &Facts<'_>, migrated: u64) -> Swap {
-    let stop_ns = facts.measured_stop_ns.unwrap_or(0).max(USUAL_STOP_NS)
-        + migrated / LAST_DELTA_SHARE * 1_000_000_000 / MIGRATION_RATE;
-    let holds = |queue: &QueueLoad| {
-        let ring = u64::from(queue.ring_entries.min(queue.posted));
-        (ring > 0 && queue.rate_pps > 0)
-            .then(|| (ring * 1_000_000_000 / queue.rate_pps, ring, queue.rate_pps))
-    };
-    let tightest = facts.load.iter().filter_map(holds).min();
-    Swap {
-        stop_ns,
-        rate_pps: tightest
-            .map(|(_, _, rate)| rate)
-            .or_else(|| (!facts.load.is_empty()).then_some(0)),
-        ring: tightest.map(|(_, ring, _)| ring),
-        holds_ns: tightest.map(|(holds, _, _)| holds),
-    }
-}
-
-/// An estimated stop that fills more than half of the ring is refused.
-fn too_slow(swap: &Swap) -> Option<String> {
-    let (holds, ring, rate) = (swap.holds_ns?, swap.ring?, swap.rate_pps?);
-    (swap.stop_ns > holds / 2).then(|| {
-        format!(
-            "swap: a stop of about {} us at {rate} packets/s brings {} packets, and half of the ring of {ring} is the limit",
-            swap.stop_ns / 1_000,
-            u128::from(swap.stop_ns) * u128::from(rate) / 1_000_000_000
-        )
-    })
-}
-
 fn losses_back(facts: &Facts<'_>, zones: &[ZonePlan]) -> Vec<String> {
     let mut losses: Vec<String> = Vec::new();
     for (zone, row) in facts.manifest.zones.iter().zip(zones) {
@@ -414,7 +266,3 @@ fn way_out(facts: &Facts<'_>, zones: &[ZonePlan], swap: &Swap) -> String {
     }
     "see above".to_owned()
 }
-
-#[cfg(test)]
-#[path = "plan_tests.rs"]
-mod tests;

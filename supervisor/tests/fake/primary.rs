@@ -2,93 +2,29 @@
 //! ledger and fails where it is told to. What it is told stands behind its own ELF image, so that
 //! two of them are two binaries: `MARK` and then JSON.
 
+mod lcore;
+mod told;
+
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Std};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use baton_schema::Policy;
 use baton_schema::control::{
     FromPrimary, MbufStats, Phase, PortStats, Report, ShardStats, Stats, ToPrimary, ZoneReport,
 };
-use baton_schema::{Field, Kind, Manifest, Policy, Schema, ZoneManifest, wire};
+use baton_shared_state::CONTROL_SHARD;
 use baton_shared_state::arena::{Access, Arena};
 use baton_shared_state::channel::{Channel, ChannelError};
 use baton_shared_state::directory::Directory;
-use baton_shared_state::ledger::{Ledger, accept, lcore_slot, tenant_of};
-use baton_shared_state::lifeline::Lifeline;
-use baton_shared_state::sync::Ordering;
-use baton_shared_state::{CONTROL_SHARD, sys};
-use serde::Deserialize;
+use baton_shared_state::ledger::{Ledger, lcore_slot, tenant_of};
 
-/// Stands in front of the instructions.
-const MARK: &[u8] = b"\nFAKE-PRIMARY ";
-
-#[derive(Clone, Debug, Deserialize)]
-struct Told {
-    version: String,
-    writes: u32,
-    reads: Vec<u32>,
-    #[serde(default)]
-    fault: String,
-}
-
-fn told() -> Told {
-    let image = std::fs::read("/proc/self/exe").expect("its own image");
-    let at = image.windows(MARK.len()).rposition(|window| window == MARK);
-    let text = at.map(|at| &image[at + MARK.len()..]).unwrap_or_default();
-    serde_json::from_slice(text).unwrap_or(Told {
-        version: "0".into(),
-        writes: 1,
-        reads: vec![1],
-        fault: String::new(),
-    })
-}
-
-fn schema(version: u32) -> Schema {
-    let field = |name: &str, offset: u32| Field {
-        name: name.into(),
-        offset,
-        size: 8,
-        kind: Kind::U64,
-        names: vec![],
-        doc: String::new(),
-    };
-    let fields = (0..version)
-        .map(|n| field(&format!("f{n}"), n * 8))
-        .collect();
-    Schema {
-        name: "nat.session".into(),
-        version,
-        size: version * 8,
-        align: 8,
-        fields,
-        doc: String::new(),
-    }
-}
-
-fn manifest(told: &Told) -> Manifest {
-    let zone = ZoneManifest {
-        name: "nat.session".into(),
-        policy: Policy::Migrate,
-        writes: schema(told.writes),
-        reads: told.reads.iter().map(|version| schema(*version)).collect(),
-        losses_back: if told.writes > 1 {
-            vec!["qos_class".into()]
-        } else {
-            vec![]
-        },
-        parameters: None,
-    };
-    Manifest {
-        name: "gateway".into(),
-        version: told.version.clone(),
-        wire: wire::VERSION,
-        zones: vec![zone],
-    }
-}
+use lcore::Lcore;
+use told::{Told, manifest, schema, told};
 
 fn main() {
     let told = told();
@@ -337,7 +273,7 @@ impl Primary {
     }
 
     fn stats(&self) -> Stats {
-        let polls = self.polls.load(Std::Relaxed);
+        let polls = self.polls.load(Ordering::Relaxed);
         let ledger = Ledger::open(&self.arena).expect("a ledger");
         let owned = |shard: u16| {
             ledger
@@ -380,7 +316,7 @@ impl Primary {
     }
 
     fn leave(&self) {
-        self.stop.store(true, Std::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(5));
         exit(0);
     }
@@ -416,62 +352,6 @@ impl Primary {
         self.channel = Some(channel);
         for _ in 0..asked {
             self.send(&FromPrimary::Snapshot(self.stats()));
-        }
-    }
-}
-
-struct Lcore {
-    arena: Arena,
-    ledger: Ledger,
-    slot: u16,
-    shards: Vec<usize>,
-    stop: Arc<AtomicBool>,
-    polls: Arc<AtomicU64>,
-    deaf: bool,
-}
-
-impl Lcore {
-    fn run(self, ready: &std::sync::mpsc::Sender<()>) {
-        let _lifeline = Lifeline::hold(&self.arena, self.slot).expect("free");
-        let _ = ready.send(());
-        let mut owned = vec![false; self.shards.len()];
-        while !self.stop.load(Std::Relaxed) {
-            let now = sys::clock_boottime_ns();
-            for (at, shard) in self.shards.iter().enumerate() {
-                let mine = self.ledger.owner_word(*shard).lcore == Some(self.slot);
-                let swap = self.ledger.swap(*shard);
-                if mine && !owned[at] {
-                    swap.taken_ns().store(now, Ordering::Relaxed);
-                    swap.ring_used().store(9, Ordering::Relaxed);
-                    swap.ring_entries().store(4096, Ordering::Relaxed);
-                    swap.first_poll_ns()
-                        .store(sys::clock_boottime_ns(), Ordering::Release);
-                }
-                owned[at] = mine;
-                if !mine {
-                    continue;
-                }
-                self.ledger
-                    .heartbeat(self.slot)
-                    .store(now, Ordering::Relaxed);
-                self.polls.fetch_add(1, Std::Relaxed);
-                if self.deaf {
-                    continue;
-                }
-                if let Some(asked) = accept(
-                    self.ledger.owner(*shard),
-                    self.ledger.request(*shard),
-                    self.slot,
-                ) {
-                    swap.stopped_ns()
-                        .store(sys::clock_boottime_ns(), Ordering::Relaxed);
-                    self.ledger
-                        .hand_over(*shard, asked, self.slot)
-                        .expect("only the owner changes it");
-                    owned[at] = false;
-                }
-            }
-            std::thread::sleep(Duration::from_micros(300));
         }
     }
 }

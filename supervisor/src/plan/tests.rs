@@ -1,6 +1,6 @@
 //! The plan's verdict and the words of each refusal.
 
-use baton_schema::{Field, Kind};
+use baton_schema::{Field, Kind, ZoneManifest};
 
 use super::*;
 
