@@ -6,63 +6,24 @@
 //! The *seldom* flows (`sessions`) are refreshed every [`Plan::refresh`] and once more at the end, in both directions:
 //! each of them is thereby shown to have survived.
 
-use std::net::Ipv4Addr;
+mod opening;
+mod plan;
+mod way;
+
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::traffic::frame::{self, Checksum, HEADERS, Header, Kind, Mac, Probe, Seen, Sums};
-use crate::traffic::pace::{BATCH, Pacer};
+use crate::traffic::frame::{self, HEADERS, Header, Kind, Mac, Probe};
+use crate::traffic::pace::BATCH;
 use crate::traffic::report::{Command, Direction, Event, Mark, Report};
-use crate::traffic::socket::{Qdisc, Received, Sender, Sink, SocketError};
+use crate::traffic::socket::SocketError;
 use crate::traffic::tally::Tally;
 
-/// What to run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Packets/s, both directions together.
-    pub rate: u64,
-    /// Flows that carry the rate.
-    pub flows: u32,
-    /// Further flows that are refreshed seldom.
-    pub sessions: u32,
-    /// How often those are refreshed.
-    pub refresh: Duration,
-    /// Length; `None`: until told to stop.
-    pub length: Option<Duration>,
-    /// How long to wait for stragglers.
-    pub drain: Duration,
-    /// How long opening all flows may take.
-    pub open_within: Duration,
-    /// UDP payload.
-    pub payload: usize,
-    /// What the senders do about checksums.
-    pub checksum: Checksum,
-    /// Whether the senders pass the queueing discipline.
-    pub qdisc: Qdisc,
-    /// Ring of each sink.
-    pub ring_mib: usize,
-    /// First source address; flows are spread over [`SOURCES`] of them.
-    pub source: Ipv4Addr,
-    /// Where the client sends to.
-    pub target: Ipv4Addr,
-}
+pub use plan::{Plan, SOURCES, TARGET_PORT};
+pub use way::End;
 
-/// Source addresses over which flows are spread.
-pub const SOURCES: u32 = 1_000;
-/// Port the client sends to.
-pub const TARGET_PORT: u16 = 9_000;
-const FIRST_PORT: u16 = 20_000;
-
-/// One end: its sockets and its address on the link.
-#[derive(Debug)]
-pub struct End {
-    /// Sends.
-    pub sender: Sender,
-    /// Receives.
-    pub sink: Sink,
-    /// The interface's own address.
-    pub mac: Mac,
-}
+use plan::answer;
+use way::{Lane, Way, judge_bytes};
 
 /// What can go wrong in a run.
 #[derive(Debug, thiserror::Error)]
@@ -108,46 +69,6 @@ pub struct Stream {
     gateway: Mac,
 }
 
-/// One end with the counts of the direction it sends, and of the direction it receives.
-#[derive(Debug)]
-struct Way {
-    name: &'static str,
-    kind: Kind,
-    end: End,
-    batch: Vec<Vec<u8>>,
-    sent: Vec<u64>,
-    refused: u64,
-    arrived: Tally,
-    steady: Lane,
-    seldom: Lane,
-}
-
-/// Flows that share a rate, in turn.
-#[derive(Debug)]
-struct Lane {
-    pacer: Pacer,
-    first: u32,
-    count: u32,
-    cursor: u32,
-}
-
-impl Lane {
-    fn new(first: u32, count: u32, rate: u64, start_ns: u64) -> Lane {
-        Lane {
-            pacer: Pacer::new(if count == 0 { 0 } else { rate }, start_ns),
-            first,
-            count,
-            cursor: 0,
-        }
-    }
-
-    fn flow(&mut self) -> u32 {
-        let flow = self.first + self.cursor;
-        self.cursor = (self.cursor + 1) % self.count;
-        flow
-    }
-}
-
 impl Stream {
     /// A run over two open ends; `gateway` is the client's neighbour.
     pub fn new(plan: Plan, client: End, server: End, gateway: Mac) -> Stream {
@@ -175,35 +96,6 @@ impl Stream {
             marks: Vec::new(),
             gateway,
         }
-    }
-
-    /// Opens every flow: says hello on those that the server has not seen, again and again until the deadline.
-    pub fn open(&mut self) -> Result<Event, StreamError> {
-        let started = Instant::now();
-        let flows = self.learned.len() as u64;
-        let mut retry = Duration::from_millis(100);
-        while started.elapsed() < self.plan.open_within {
-            self.hello_round()?;
-            let wait = Instant::now();
-            while self.opened < flows && wait.elapsed() < retry {
-                std::thread::sleep(Duration::from_millis(2));
-                self.receive();
-            }
-            if self.opened == flows {
-                return Ok(Event::Ready {
-                    flows,
-                    milliseconds: started.elapsed().as_millis() as u64,
-                });
-            }
-            retry = (retry * 2).min(Duration::from_secs(1));
-        }
-        let missing = self.learned.iter().position(Option::is_none).unwrap_or(0) as u32;
-        Err(StreamError::NotOpened {
-            learned: self.opened,
-            flows,
-            waited: started.elapsed(),
-            missing,
-        })
     }
 
     /// Runs from now until the length is over or `Stop` comes, then judges.
@@ -310,7 +202,7 @@ impl Stream {
                 way.seldom.flow()
             };
             let header = match up {
-                true => Some(client_header(&self.plan, way.end.mac, self.gateway, flow)),
+                true => Some(self.plan.header(way.end.mac, self.gateway, flow)),
                 false => self.learned[flow as usize],
             };
             let Some(header) = header else { continue };
@@ -367,7 +259,7 @@ impl Stream {
                 seq,
                 sent_ns,
             } = seen.probe;
-            let expected = answer(&client_header(plan, client.end.mac, gateway, flow));
+            let expected = answer(&plan.header(client.end.mac, gateway, flow));
             let here = seen.header;
             let right = (here.src, here.src_port, here.dst, here.dst_port)
                 == (
@@ -382,32 +274,6 @@ impl Stream {
                 client.arrived.misdelivered();
             }
         });
-    }
-
-    fn hello_round(&mut self) -> Result<(), StreamError> {
-        let missing = self
-            .learned
-            .iter()
-            .enumerate()
-            .filter(|(_, known)| known.is_none());
-        let missing: Vec<u32> = missing.map(|(flow, _)| flow as u32).collect();
-        for batch in missing.chunks(BATCH) {
-            for (buffer, &flow) in self.client.batch.iter_mut().zip(batch) {
-                let header = client_header(&self.plan, self.client.end.mac, self.gateway, flow);
-                let probe = Probe {
-                    kind: Kind::Hello,
-                    flow,
-                    seq: 0,
-                    sent_ns: 0,
-                };
-                frame::write(buffer, &header, &probe, self.plan.checksum);
-            }
-            self.client.flush(batch.len())?;
-            self.receive();
-            std::thread::sleep(HELLO_BREATH);
-        }
-        self.client.refused = 0; // what was refused here is simply said again
-        Ok(())
     }
 
     /// Every seldom flow once more, both ways, at the steady rate.
@@ -476,58 +342,6 @@ impl Stream {
     }
 }
 
-impl Way {
-    fn flush(&mut self, used: usize) -> Result<(), StreamError> {
-        let refused = self.end.sender.send(&mut self.batch[..used]);
-        self.refused += refused.map_err(|source| StreamError::Send {
-            end: self.name,
-            source,
-        })?;
-        Ok(())
-    }
-}
-
-fn judge_bytes(received: &Received<'_>, tally: &mut Tally) -> Option<Seen> {
-    let Some(seen) = frame::read(received.bytes) else {
-        tally.bad_checksum(); // the filter let it through, so it was one of ours
-        return None;
-    };
-    match (seen.sums, received.unfinished) {
-        (Sums::Right, _) => Some(seen),
-        (Sums::Unfinished, true) => {
-            tally.unfinished();
-            Some(seen)
-        }
-        _ => {
-            tally.bad_checksum();
-            None
-        }
-    }
-}
-
-fn client_header(plan: &Plan, own: Mac, gateway: Mac, flow: u32) -> Header {
-    Header {
-        dst_mac: gateway,
-        src_mac: own,
-        src: Ipv4Addr::from(u32::from(plan.source) + flow % SOURCES),
-        dst: plan.target,
-        src_port: FIRST_PORT + (flow / SOURCES) as u16,
-        dst_port: TARGET_PORT,
-    }
-}
-
-/// The header of a packet back to where one came from.
-fn answer(header: &Header) -> Header {
-    Header {
-        dst_mac: header.src_mac,
-        src_mac: header.dst_mac,
-        src: header.dst,
-        dst: header.src,
-        src_port: header.dst_port,
-        dst_port: header.src_port,
-    }
-}
-
 fn monotonic_ns() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
         .expect("the clock every Linux has");
@@ -545,5 +359,3 @@ const DRAIN: usize = 1_024;
 const COMMAND_EVERY_NS: u64 = 5_000_000;
 /// The rings are looked at this often even if nothing is to be sent.
 const LONGEST_REST_NS: u64 = 5_000_000;
-/// Pause between two batches of hellos: 64,000 new sessions a second.
-const HELLO_BREATH: Duration = Duration::from_micros(500);
