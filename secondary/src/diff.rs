@@ -73,27 +73,12 @@ fn compare(a: &Instance, b: &Instance, name: &str) -> Result<Vec<[String; 6]>, D
             b,
         ]
     };
+    let whole = |change, a: &str, b: &str| line(change, "", "", a.to_owned(), b.to_owned());
     let mut found = Vec::new();
     match (usable(a, name), usable(b, name)) {
         (true, true) => {}
-        (true, false) => {
-            return Ok(vec![line(
-                "removed",
-                "",
-                "",
-                "zone".to_owned(),
-                String::new(),
-            )]);
-        }
-        (false, true) => {
-            return Ok(vec![line(
-                "added",
-                "",
-                "",
-                String::new(),
-                "zone".to_owned(),
-            )]);
-        }
+        (true, false) => return Ok(vec![whole("removed", "zone", "")]),
+        (false, true) => return Ok(vec![whole("added", "", "zone")]),
         (false, false) => {
             a.zone(name, None)?;
         }

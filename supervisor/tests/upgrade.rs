@@ -24,11 +24,20 @@ fn an_upgrade_moves_every_shard_commits_and_writes_its_receipt() {
     let receipt = world.receipt(1);
     assert_eq!(receipt["verdict"], "committed");
     assert_eq!(receipt["reason"], serde_json::Value::Null);
+    assert_eq!(receipt["asked_by"]["argv"][1], "upgrade");
     assert_eq!(receipt["from"]["version"], "1.0");
     assert_eq!(
         (&receipt["to"]["version"], &receipt["to"]["generation"]),
         (&"1.1".into(), &2.into())
     );
+}
+
+#[test]
+fn the_receipt_of_an_upgrade_tells_its_phases_its_shards_and_what_was_measured() {
+    let world = World::running();
+    let next = world.binary("1.1", 2, &[1, 2], "");
+    assert_eq!(world.upgrade(&next).code, 0, "{}", world.log());
+    let receipt = world.receipt(1);
     let names: Vec<&str> = receipt["phases"]
         .as_array()
         .expect("phases")
@@ -66,7 +75,6 @@ fn an_upgrade_moves_every_shard_commits_and_writes_its_receipt() {
         (&"heartbeat".into(), &"ok".into())
     );
     assert_eq!(receipt["loss"]["duplicated"], serde_json::Value::Null);
-    assert_eq!(receipt["asked_by"]["argv"][1], "upgrade");
 }
 
 #[test]
@@ -106,59 +114,59 @@ fn a_rollback_in_soak_is_one_swap_back() {
     assert_eq!(world.owner().0, "1.1");
 }
 
+/// What is wrong with a binary; the code, the verdict, and how the reason begins.
+const BAD: [(&str, i32, &str, &str); 9] = [
+    ("start", 1, "failed", "in spawn: the newer tenant died: pid"),
+    (
+        "fail attach",
+        1,
+        "failed",
+        "in attach: told to fail in attach",
+    ),
+    (
+        "hang attach",
+        1,
+        "failed",
+        "in attach: not done before the deadline",
+    ),
+    (
+        "fail migrate",
+        1,
+        "failed",
+        "in migrate: told to fail in migrate",
+    ),
+    (
+        "die warm",
+        1,
+        "failed",
+        "in warm: the newer tenant died: pid",
+    ),
+    (
+        "die soak",
+        6,
+        "rolled_back",
+        "in soak: the newer tenant died: pid",
+    ),
+    (
+        "fail commit",
+        6,
+        "rolled_back",
+        "in commit: told to fail in commit",
+    ),
+    (
+        "die commit",
+        6,
+        "rolled_back",
+        "in commit: the newer tenant died: pid",
+    ),
+    ("config", 2, "refused", "plan: config: "),
+];
+
 #[test]
 fn each_bad_binary_leaves_the_older_one_forwarding_and_says_why() {
     let world = World::running();
     let (_, old) = world.owner();
-    for (number, (fault, code, verdict, words)) in [
-        ("start", 1, "failed", "in spawn: the newer tenant died: pid"),
-        (
-            "fail attach",
-            1,
-            "failed",
-            "in attach: told to fail in attach",
-        ),
-        (
-            "hang attach",
-            1,
-            "failed",
-            "in attach: not done before the deadline",
-        ),
-        (
-            "fail migrate",
-            1,
-            "failed",
-            "in migrate: told to fail in migrate",
-        ),
-        (
-            "die warm",
-            1,
-            "failed",
-            "in warm: the newer tenant died: pid",
-        ),
-        (
-            "die soak",
-            6,
-            "rolled_back",
-            "in soak: the newer tenant died: pid",
-        ),
-        (
-            "fail commit",
-            6,
-            "rolled_back",
-            "in commit: told to fail in commit",
-        ),
-        (
-            "die commit",
-            6,
-            "rolled_back",
-            "in commit: the newer tenant died: pid",
-        ),
-        ("config", 2, "refused", "plan: config: "),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (number, (fault, code, verdict, words)) in BAD.into_iter().enumerate() {
         let bad = world.binary("6.6", 2, &[1, 2], fault);
         let ran = world.upgrade(&bad);
         assert_eq!(ran.code, code, "{fault}: {ran:?}\n{}", world.log());

@@ -179,29 +179,7 @@ fn carry<'lab>(
 }
 
 fn build(wishes: &Wishes, programs: &[&str]) -> Result<(tempfile::TempDir, Lab), Failure> {
-    let needed = ["ip", "ethtool", "nsenter"].iter().chain(programs);
-    let missing: Vec<&str> = needed
-        .copied()
-        .filter(|name| find_program(name).is_none())
-        .collect();
-    if !missing.is_empty() {
-        let what = format!(
-            "missing: {}; sudo apt-get install {}",
-            missing.join(", "),
-            packages(&missing).join(" ")
-        );
-        return Err(Failure::Unfit { what });
-    }
-    let missing: Vec<_> = ["baton", "baton-traffic", OLDER, NEWER]
-        .into_iter()
-        .map(gateway)
-        .filter(|path| !path.is_file())
-        .collect();
-    if let Some(path) = missing.first() {
-        return Err(Failure::Unfit {
-            what: format!("{} is not built; scripts/demo builds it", path.display()),
-        });
-    }
+    all_there(programs)?;
     let port = wishes.port.unwrap_or(if is_real_root() {
         PortKind::AfXdp
     } else {
@@ -242,6 +220,34 @@ fn build(wishes: &Wishes, programs: &[&str]) -> Result<(tempfile::TempDir, Lab),
         .map_err(file)?;
     let lab = Lab::new(shape, dir.path())?;
     Ok((dir, lab))
+}
+
+/// Whether the lab's programs, these, and those of this build are installed.
+fn all_there(programs: &[&str]) -> Result<(), Failure> {
+    let needed = ["ip", "ethtool", "nsenter"].iter().chain(programs);
+    let missing: Vec<&str> = needed
+        .copied()
+        .filter(|name| find_program(name).is_none())
+        .collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "missing: {}; sudo apt-get install {}",
+            missing.join(", "),
+            packages(&missing).join(" ")
+        );
+        return Err(Failure::Unfit { what });
+    }
+    let missing: Vec<_> = ["baton", "baton-traffic", OLDER, NEWER]
+        .into_iter()
+        .map(gateway)
+        .filter(|path| !path.is_file())
+        .collect();
+    if let Some(path) = missing.first() {
+        return Err(Failure::Unfit {
+            what: format!("{} is not built; scripts/demo builds it", path.display()),
+        });
+    }
+    Ok(())
 }
 
 /// A session of its own is a scheduling group of its own: other programs' threads do not outnumber the lab's. As root

@@ -104,22 +104,7 @@ impl Verdict {
         let refused = report.up.refused + report.down.refused;
         let dropped = since("client tx_dropped", from.client.tx, to.client.tx)
             + since("server tx_dropped", from.server.tx, to.server.tx);
-        let mut devices: BTreeMap<(&str, bool), u64> = BTreeMap::new();
-        for (name, &to) in &after.numbers.devices {
-            if counts_loss(name) {
-                let from = before.numbers.devices.get(name).copied().unwrap_or(0);
-                let (queue, counter) = name.rsplit_once('/').unwrap_or(("", name));
-                // A queue's `rx_dropped` says again what its `rx_ring_full` and `fill_empty` have said.
-                *devices.entry((queue, counter == "rx_dropped")).or_default() +=
-                    since(name, from, to);
-            }
-        }
-        let queues: BTreeSet<&str> = devices.keys().map(|(queue, _)| *queue).collect();
-        let of = |queue, sum| devices.get(&(queue, sum)).copied().unwrap_or(0);
-        let devices: u64 = queues
-            .iter()
-            .map(|queue| of(queue, true).max(of(queue, false)))
-            .sum();
+        let devices = lost_at_devices(&before.numbers.devices, &after.numbers.devices, &mut since);
         let [inside, outside] = [0, 1].map(|n| (from.gateway[n], to.gateway[n]));
         let netdevs = since("g0 rx_dropped", inside.0.rx, inside.1.rx)
             + since("g1 rx_dropped", outside.0.rx, outside.1.rx);
@@ -218,6 +203,27 @@ impl Verdict {
     pub fn gap_ns(&self, share: f64) -> Option<u64> {
         quantile(&self.gaps_ns, share)
     }
+}
+
+/// Packets lost at the gateway's queues, by the devices' counters.
+fn lost_at_devices(
+    before: &BTreeMap<String, u64>,
+    after: &BTreeMap<String, u64>,
+    since: &mut impl FnMut(&str, u64, u64) -> u64,
+) -> u64 {
+    let mut devices: BTreeMap<(&str, bool), u64> = BTreeMap::new();
+    for (name, &to) in after.iter().filter(|(name, _)| counts_loss(name)) {
+        let from = before.get(name).copied().unwrap_or(0);
+        let (queue, counter) = name.rsplit_once('/').unwrap_or(("", name));
+        // A queue's `rx_dropped` says again what its `rx_ring_full` and `fill_empty` have said.
+        *devices.entry((queue, counter == "rx_dropped")).or_default() += since(name, from, to);
+    }
+    let queues: BTreeSet<&str> = devices.keys().map(|(queue, _)| *queue).collect();
+    let of = |queue, sum| devices.get(&(queue, sum)).copied().unwrap_or(0);
+    queues
+        .iter()
+        .map(|queue| of(queue, true).max(of(queue, false)))
+        .sum()
 }
 
 /// The value below which this share of sorted values lies.

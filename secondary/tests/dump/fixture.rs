@@ -111,6 +111,16 @@ impl Fixture {
         let arena = Arena::create(&spec).unwrap();
         let directory = Directory::create(&arena).unwrap();
         let ledger = Ledger::create(&arena, 2).unwrap();
+        let fixture = Fixture::with_tables(arena, directory, ledger);
+        fixture.own(1);
+        for number in 0..SESSIONS {
+            fixture.add_session(number);
+        }
+        fixture
+    }
+
+    /// Five empty zones of one table, in generation 1.
+    fn with_tables(arena: Arena, directory: Directory, ledger: Ledger) -> Fixture {
         let plan = IdPlan::new(CAPACITY, 1).unwrap();
         let total = plan.total();
         let zone = |name: &str, schema: Schema, len: usize, policy, stride: usize| {
@@ -165,7 +175,7 @@ impl Fixture {
             Policy::Adopt,
             0,
         );
-        let fixture = Fixture {
+        Fixture {
             keys: Keys::new(keys, total).unwrap(),
             records: Records::new(records, total).unwrap(),
             hot: Hot::new(hot, total).unwrap(),
@@ -174,12 +184,7 @@ impl Fixture {
             arena,
             directory,
             ledger,
-        };
-        fixture.own(1);
-        for number in 0..SESSIONS {
-            fixture.add_session(number);
         }
-        fixture
     }
 
     /// Both traffic shards belong to a tenant of this generation.
