@@ -26,6 +26,8 @@ struct Rules {
     take_by_time: bool,
     /// The owner hands over with a plain store.
     blind_hand_over: bool,
+    /// A new owner guesses from the request whether it was handed the shard.
+    handed_by_request: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -129,7 +131,7 @@ impl World {
                 let mine = OwnerWord {
                     epoch: request.epoch,
                     lcore: Some(A),
-                    generation: found.generation,
+                    ..found
                 };
                 let new = mine.passed_to(Some(request.next), request.generation);
                 w.a = Owner::HandingOver(mine.pack(), new.pack());
@@ -205,7 +207,7 @@ impl World {
             Taker::Taking(seen) => step(&|w| {
                 w.takers[taker] = Taker::Watching;
                 if w.owner == seen {
-                    w.owner = OwnerWord::unpack(seen).passed_to(Some(me), 2).pack();
+                    w.owner = OwnerWord::unpack(seen).taken_by(me, 2).pack();
                     w.takers[taker] = Taker::Polling;
                 }
             }),
@@ -244,7 +246,7 @@ fn explore(rules: Rules) -> Found {
             .into_iter()
             .filter(|w| *w != world)
             .collect();
-        if let Some(why) = broken(&world, next.is_empty()) {
+        if let Some(why) = broken(&world, rules, next.is_empty()) {
             found.broken = Some(format!("{why}: {world:?}"));
             return found;
         }
@@ -262,13 +264,28 @@ fn explore(rules: Rules) -> Found {
     found
 }
 
-fn broken(world: &World, is_last: bool) -> Option<&'static str> {
+/// Whether the new owner repairs what it finds.
+fn repairs(world: &World, rules: Rules) -> bool {
+    let owner = OwnerWord::unpack(world.owner);
+    if rules.handed_by_request {
+        let request = RequestWord::unpack(world.request);
+        return owner.lcore != Some(request.next) || owner.epoch != request.epoch + 1;
+    }
+    owner.repair
+}
+
+fn broken(world: &World, rules: Rules, is_last: bool) -> Option<&'static str> {
     let owner = OwnerWord::unpack(world.owner);
     if world.pollers() > 1 {
         return Some("two poll one shard");
     }
     if world.supervisor == Supervisor::Withdrawn && world.a == Owner::Gone {
         return Some("a withdrawn request was carried out");
+    }
+    if world.takers.contains(&Taker::Polling) && repairs(world, rules) != world.a_dead {
+        return Some(
+            "a new owner took a dead one's leavings for a hand-over, or the other way round",
+        );
     }
     if owner.epoch > 2 {
         return Some("the shard changed hands twice for one reason");
@@ -311,6 +328,18 @@ fn the_search_notices_a_taker_that_goes_by_time() {
     };
     let broken = explore(rules).broken.expect("a stuck lcore wakes late");
     assert!(broken.starts_with("two poll one shard"), "{broken}");
+}
+
+#[test]
+fn the_search_notices_an_owner_that_goes_by_the_request() {
+    let rules = Rules {
+        handed_by_request: true,
+        ..Rules::default()
+    };
+    let broken = explore(rules)
+        .broken
+        .expect("the owner dies with the request standing");
+    assert!(broken.starts_with("a new owner took"), "{broken}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Layout
 //! ```text
-//! owner    | generation 16 | spare 2 | lcore slot 14 | epoch 32 |   high to low
+//! owner    | generation 16 | spare 1 | repair 1 | lcore slot 14 | epoch 32 |   high to low
 //! request  | generation 16 | state 2 | next slot  14 | epoch 32 |   epoch: the owner's it is for
 //! ```
 //! ```text
@@ -18,6 +18,9 @@
 //! - O3 Of `withdraw` and `accept` on one request exactly one succeeds.
 //! - O4 An owner word changes only by its owner's consent ([`hand_over`], [`release`]) or after its
 //!   owner's lifeline read dead ([`take_from_dead`]). Time never moves a shard.
+//! - O5 An owner that was not handed the shard by its predecessor has the repair bit, set in the same
+//!   swap that made it the owner: it repairs before it polls. Nothing else tells the two apart: a
+//!   request that names the taker may have been standing when the owner died.
 //!
 //! Order: success is `AcqRel`, so whoever reads an owner word with `Acquire` and finds itself sees
 //! everything its predecessor stored. The bare decisions (`RequestWord::asked` and so on) have no
@@ -35,6 +38,8 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// The 14 bits that name no lcore.
 const NOBODY: u64 = 0x3fff;
+/// The bit of an owner word that says: not handed over, repair first.
+const REPAIR: u64 = 1 << 46;
 
 /// Who owns a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +50,8 @@ pub struct OwnerWord {
     pub lcore: Option<u16>,
     /// The generation set the owner works on.
     pub generation: u16,
+    /// The owner did not get it from its predecessor's hand: it repairs before it polls (O5).
+    pub repair: bool,
 }
 
 /// How far a request has come.
@@ -110,7 +117,8 @@ impl OwnerWord {
     pub fn pack(self) -> u64 {
         let lcore = self.lcore.map_or(NOBODY, u64::from);
         debug_assert!(self.lcore.is_none_or(|slot| u64::from(slot) < NOBODY));
-        u64::from(self.generation) << 48 | (lcore & NOBODY) << 32 | u64::from(self.epoch)
+        let repair = if self.repair { REPAIR } else { 0 };
+        u64::from(self.generation) << 48 | repair | (lcore & NOBODY) << 32 | u64::from(self.epoch)
     }
 
     /// Reads a word; any bits are some word.
@@ -120,6 +128,7 @@ impl OwnerWord {
             epoch: word as u32,
             lcore: (lcore != NOBODY).then_some(lcore as u16),
             generation: (word >> 48) as u16,
+            repair: word & REPAIR != 0,
         }
     }
 
@@ -129,15 +138,25 @@ impl OwnerWord {
             epoch: 0,
             lcore: None,
             generation: 0,
+            repair: false,
         }
     }
 
-    /// The word after this one.
+    /// The word after this one: passed on by its owner, at a burst boundary.
     pub fn passed_to(self, lcore: Option<u16>, generation: u16) -> OwnerWord {
         OwnerWord {
             epoch: self.epoch.wrapping_add(1),
             lcore,
             generation,
+            repair: false,
+        }
+    }
+
+    /// The word after this one: taken by `lcore`, which repairs first. The very first owner need not.
+    pub fn taken_by(self, lcore: u16, generation: u16) -> OwnerWord {
+        OwnerWord {
+            repair: self != OwnerWord::unowned(),
+            ..self.passed_to(Some(lcore), generation)
         }
     }
 }
@@ -250,7 +269,7 @@ pub fn hand_over(owner: &AtomicU64, accepted: RequestWord, me: u16) -> Result<Ow
     let expected = OwnerWord {
         epoch: accepted.epoch,
         lcore: Some(me),
-        generation: found.generation,
+        ..found
     };
     let new = expected.passed_to(Some(accepted.next), accepted.generation);
     match swap(owner, expected.pack(), new.pack()) {
@@ -265,11 +284,11 @@ pub fn hand_over(owner: &AtomicU64, accepted: RequestWord, me: u16) -> Result<Ow
 /// Takes the shard of an owner whose lifeline **read dead after `seen` was read**; of several
 /// takers one succeeds. The winner repairs before it polls.
 pub fn take_from_dead(owner: &AtomicU64, seen: OwnerWord, me: u16, generation: u16) -> bool {
-    let new = seen.passed_to(Some(me), generation);
+    let new = seen.taken_by(me, generation);
     seen.lcore.is_some() && swap(owner, seen.pack(), new.pack()).is_ok()
 }
 
-/// Gives a shard that nobody owns to its first owner.
+/// Gives a shard that nobody owns to its first owner, or to the next one after a release.
 pub fn claim_first(owner: &AtomicU64, lcore: u16, generation: u16) -> Result<OwnerWord, Lost> {
     let old = owner.load(Ordering::Acquire);
     let found = OwnerWord::unpack(old);
@@ -277,7 +296,7 @@ pub fn claim_first(owner: &AtomicU64, lcore: u16, generation: u16) -> Result<Own
         lcore: None,
         ..found
     };
-    let new = found.passed_to(Some(lcore), generation);
+    let new = found.taken_by(lcore, generation);
     if found.lcore.is_none() && swap(owner, old, new.pack()).is_ok() {
         return Ok(new);
     }

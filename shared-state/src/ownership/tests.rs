@@ -17,6 +17,7 @@ fn words_come_back_as_they_were_packed() {
             epoch: 0xdead_beef,
             lcore,
             generation: 0xfffe,
+            repair: lcore == Some(511),
         };
         assert_eq!(OwnerWord::unpack(word.pack()), word);
     }
@@ -51,6 +52,7 @@ fn a_planned_swap_goes_asked_accepted_handed_over() {
     assert!(!withdraw(&request, asked));
     let now = hand_over(&owner, accepted, 3).unwrap();
     assert_eq!((now.lcore, now.generation, now.epoch), (Some(35), 8, 2));
+    assert!(!now.repair, "it came from the owner's hand");
     assert_eq!(read(&owner), now);
     assert_eq!(
         accept(&owner, &request, 35),
@@ -91,11 +93,17 @@ fn a_dead_owner_is_taken_from_once_and_its_promise_is_void() {
     let accepted = accept(&owner, &request, 3).unwrap();
     let seen = read(&owner);
     assert!(take_from_dead(&owner, seen, 35, 8));
+    assert!(
+        read(&owner).repair,
+        "the lcore that was asked in takes it from a dead owner all the same (O5)"
+    );
     assert!(!take_from_dead(&owner, seen, 67, 8));
     let lost = hand_over(&owner, accepted, 3).unwrap_err();
     assert_eq!(lost.found.lcore, Some(35));
     assert!(lost.to_string().contains("taken for dead"));
     ask(&owner, &request, 3, 7).expect("a void request stands in nobody's way");
+    let accepted = accept(&owner, &request, 35).expect("an owner that repaired hands on");
+    assert!(!hand_over(&owner, accepted, 35).unwrap().repair);
 }
 
 #[test]
@@ -107,5 +115,7 @@ fn a_released_shard_can_be_claimed_again() {
         !take_from_dead(&owner, read(&owner), 5, 7),
         "nobody is not dead"
     );
-    assert_eq!(claim_first(&owner, 4, 7).unwrap().epoch, 3);
+    assert!(!read(&owner).repair);
+    let now = claim_first(&owner, 4, 7).unwrap();
+    assert_eq!((now.epoch, now.repair), (3, true));
 }
