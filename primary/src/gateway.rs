@@ -92,13 +92,21 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
         }
     }
 
+    fn capacity_key(_zone: &str) -> String {
+        "gateway.nat.sessions".into()
+    }
+
     fn check_config(config: &Self::Config, setup: &Setup) -> Result<()> {
         let settings = Settings::new(config, setup)?;
         let (_, lost) = links::targets(setup, settings.nat.as_ref());
         match lost.first() {
-            Some(via) => Err(Error::new(format!(
-                "route.via: {via} is on no port's network; give a port an address in its network, or correct the route"
-            ))),
+            Some(&at) => Err(Error::at(
+                format!("route[{at}].via"),
+                format!(
+                    "expected an address in a port's network, found {}; give a port an address in its network, or correct the route",
+                    setup.routes()[at].via
+                ),
+            )),
             None => Ok(()),
         }
     }

@@ -88,9 +88,9 @@ pub fn links(setup: &Setup) -> Vec<Link> {
     setup.ports().iter().map(link).collect()
 }
 
-/// The table of targets, and the routes whose next hop is on no link.
+/// The table of targets, and by their place in the config the routes whose next hop is on no link.
 #[must_use]
-pub fn targets(setup: &Setup, nat: Option<&Nat>) -> (RouteTable<Target>, Vec<Ipv4Addr>) {
+pub fn targets(setup: &Setup, nat: Option<&Nat>) -> (RouteTable<Target>, Vec<usize>) {
     let mut all: Vec<(Ipv4Addr, u8, Target)> = Vec::new();
     let mut lost = Vec::new();
     let links = links(setup);
@@ -98,7 +98,7 @@ pub fn targets(setup: &Setup, nat: Option<&Nat>) -> (RouteTable<Target>, Vec<Ipv
         let networks = link.addresses.iter();
         all.extend(networks.map(|&(own, len)| (own, len, Target::Link(port.id))));
     }
-    for route in setup.routes() {
+    for (at, route) in setup.routes().iter().enumerate() {
         let on = setup.ports().iter().zip(&links);
         match on
             .filter(|(_, link)| link.holds(route.via))
@@ -106,7 +106,7 @@ pub fn targets(setup: &Setup, nat: Option<&Nat>) -> (RouteTable<Target>, Vec<Ipv
             .next()
         {
             Some(port) => all.push((route.prefix, route.len, Target::Via(port, route.via))),
-            None => lost.push(route.via),
+            None => lost.push(at),
         }
     }
     let translated: Vec<Ipv4Addr> = nat.map_or(Vec::new(), |nat| {
@@ -220,7 +220,7 @@ mod tests {
             router.next_hop(ip("1.1.1.1")),
             Some((PortId(1), ip("203.0.113.1")))
         );
-        assert_eq!(lost, [ip("172.16.0.1")]);
+        assert_eq!(lost, [1]);
     }
 
     #[test]

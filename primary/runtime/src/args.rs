@@ -1,5 +1,7 @@
 //! The command line: the flags of DPDK's EAL that have a meaning here, and those of the supervisor.
 
+use baton_ports::{PortSpec, SpecError};
+use baton_schema::config::{Lcores, Prefix, SocketMem};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -12,13 +14,13 @@ pub(crate) struct Args {
     pub config: Option<PathBuf>,
     /// Names arena, sockets and metrics.
     #[arg(long, value_name = "PREFIX")]
-    pub file_prefix: Option<String>,
+    pub file_prefix: Option<Prefix>,
     /// CPUs of the lcores, one lcore each: 1-2 or 1,1.
     #[arg(long, short = 'l', value_name = "LIST")]
-    pub lcores: Option<String>,
+    pub lcores: Option<Lcores>,
     /// Megabytes for tables.
     #[arg(long, value_name = "MB")]
-    pub socket_mem: Option<String>,
+    pub socket_mem: Option<SocketMem>,
     /// Which process this is; `primary` is the only one this program can be.
     #[arg(long, value_parser = ["auto", "primary"], default_value = "auto")]
     pub proc_type: String,
@@ -26,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, short = 'a', value_name = "PCI")]
     pub allow: Vec<String>,
     /// A virtual device, in the order of the config's ports: net_af_xdp0,iface=eth0
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", value_parser = vdev)]
     pub vdev: Vec<String>,
     /// The supervisor's control socket; it starts this program with it.
     #[arg(long, value_name = "SOCKET", hide = true)]
@@ -40,4 +42,9 @@ pub(crate) struct Args {
     /// Prints name and version.
     #[arg(long)]
     pub version: bool,
+}
+
+/// A vdev string that a driver of this build understands.
+fn vdev(text: &str) -> Result<String, SpecError> {
+    PortSpec::parse_vdev(text).map(|_| text.to_owned())
 }

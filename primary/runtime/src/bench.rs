@@ -46,7 +46,7 @@ impl<D: Datapath> Bench<D> {
         let said = |why: &dyn core::fmt::Display| Error::new(why.to_string());
         let config = config::parse::<D::Config>(toml, "bench.toml", &D::name())?;
         let spec = ArenaSpec {
-            prefix: config.instance.file_prefix.clone(),
+            prefix: config.instance.file_prefix.0.clone(),
             tables_bytes: TABLES,
             mbufs: config.instance.mbufs,
             chunk: CHUNK,

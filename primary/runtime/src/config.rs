@@ -1,120 +1,20 @@
 //! The instance's TOML file as the primary reads it: `[instance]`, `[[port]]`, `[[route]]`, and the
 //! program's own table. The supervisor's tables are accepted and left to it.
+//!
+//! The shared tables, and how mistakes are told with their places, are [`baton_schema::config`]'s.
 
 use crate::datapath::Error;
-use serde::Deserialize;
+use crate::setup::RouteConfig;
+use baton_schema::config as shared;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::marker::PhantomData;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// How an lcore spends the time in which nothing arrives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Idle {
-    /// Spin for a while, then sleep on the ports' descriptors.
-    #[default]
-    Adaptive,
-    /// Burn the core.
-    Spin,
-    /// Sleep as soon as nothing is there.
-    Sleep,
-}
+pub use baton_schema::config::{Document, Idle, Instance, Memory, Network, Port, Route, from_text};
 
-/// The `[instance]` table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Instance {
-    /// Names arena, sockets and metrics.
-    pub file_prefix: String,
-    /// What the supervisor starts; not used here.
-    #[serde(default)]
-    pub binary: Option<String>,
-    /// CPUs of the lcores, one lcore each: `"1-2"`, `"1,1"`.
-    #[serde(default = "default_lcores")]
-    pub lcores: String,
-    /// Megabytes for tables, as DPDK's per-socket list; the first counts.
-    #[serde(default)]
-    pub socket_mem: Option<String>,
-    /// Idle behaviour.
-    #[serde(default)]
-    pub idle: Idle,
-    /// Number of shards; one an lcore unless said otherwise.
-    #[serde(default)]
-    pub shards: Option<u16>,
-    /// Packet buffers.
-    #[serde(default = "default_mbufs")]
-    pub mbufs: u32,
-    /// `memfd` or `hugetlbfs`; the supervisor (or the standalone start) acts on it.
-    #[serde(default)]
-    pub memory: Option<String>,
-}
-
-fn default_lcores() -> String {
-    "0".into()
-}
-
-fn default_mbufs() -> u32 {
-    16_384
-}
-
-/// One `[[port]]` table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Port {
-    /// The name the program knows it by.
-    pub name: String,
-    /// DPDK's `--vdev` string.
-    #[serde(default)]
-    pub vdev: Option<String>,
-    /// A PCI address (VFIO); no driver of this build takes one.
-    #[serde(default)]
-    pub allow: Option<String>,
-    /// Our addresses on it, `10.0.0.1/16`.
-    #[serde(default)]
-    pub address: Vec<String>,
-    /// Receive descriptors.
-    #[serde(default = "default_ring")]
-    pub rxd: u32,
-    /// Transmit descriptors.
-    #[serde(default = "default_ring")]
-    pub txd: u32,
-    /// What is for the host itself: `kernel` or `drop`; both drop today.
-    #[serde(default)]
-    pub punt: Option<String>,
-    /// Largest IP packet, bytes; the device's own unless given.
-    #[serde(default)]
-    pub mtu: Option<u16>,
-}
-
-impl Port {
-    /// A port that only the command line names.
-    pub(crate) fn of_vdev(name: &str, vdev: &str) -> Port {
-        Port {
-            name: name.into(),
-            vdev: Some(vdev.into()),
-            allow: None,
-            address: Vec::new(),
-            rxd: default_ring(),
-            txd: default_ring(),
-            punt: None,
-            mtu: None,
-        }
-    }
-}
-
-fn default_ring() -> u32 {
-    2_048
-}
-
-/// One `[[route]]` table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Route {
-    /// `0.0.0.0/0`.
-    pub prefix: String,
-    /// The next hop.
-    pub via: Ipv4Addr,
-}
+// What the shared tables promise is what the shared memory has places for.
+const _: () = assert!(shared::MOST_LCORES == baton_shared_state::LCORES_PER_TENANT);
+const _: () = assert!(shared::MOST_SHARDS as usize + 1 == baton_shared_state::CONTROL_SHARD);
 
 /// A whole file.
 #[derive(Clone, Debug)]
@@ -127,49 +27,91 @@ pub struct Config<C> {
     pub routes: Vec<Route>,
     /// The program's table.
     pub program: C,
+    /// The text, for the places of mistakes.
+    pub document: Document,
 }
 
 impl<C> Config<C> {
     /// How many shards the instance has: one an lcore unless said otherwise.
     ///
     /// # Errors
-    /// When the lcores cannot be read, or the number is not possible.
+    /// When the number is not possible, or the tables contradict each other.
     pub fn shards(&self) -> Result<u16, Error> {
-        let most = baton_shared_state::CONTROL_SHARD as u16;
-        let shards = match self.instance.shards {
-            Some(shards) => shards,
-            None => parse_lcores(&self.instance.lcores)?.len() as u16,
-        };
-        if (1..most).contains(&shards) {
-            return Ok(shards);
-        }
-        Err(Error::new(format!(
-            "instance.shards: {shards} is not possible; 1 to {} are",
-            most - 1
-        )))
+        shared::check(&self.instance, &self.ports)?;
+        Ok(self.instance.shards())
     }
+
+    /// The CPUs of the lcores.
+    pub fn cpus(&self) -> Vec<usize> {
+        let cpus = self.instance.cpus().iter();
+        cpus.map(|cpu| usize::from(*cpu)).collect()
+    }
+
+    /// The static routes as a datapath is told them.
+    ///
+    /// # Errors
+    /// When one is not IPv4.
+    pub fn route_configs(&self) -> Result<Vec<RouteConfig>, Error> {
+        let routes = self.routes.iter().enumerate();
+        routes.map(|(at, route)| route_config(at, route)).collect()
+    }
+
+    /// The same error with file, line and column in front, if it names a key.
+    pub fn locate(&self, error: Error) -> Error {
+        match error.mistake() {
+            Some(mistake) => Error::new(self.document.tell(&mistake)),
+            None => error,
+        }
+    }
+}
+
+fn route_config(at: usize, route: &Route) -> Result<RouteConfig, Error> {
+    let (prefix, len) = ipv4(&route.prefix, || format!("route[{at}].prefix"))?;
+    match route.via.0 {
+        IpAddr::V4(via) => Ok(RouteConfig { prefix, len, via }),
+        IpAddr::V6(via) => Err(not_ipv4(format!("route[{at}].via"), &via)),
+    }
+}
+
+/// The addresses of port number `at`.
+pub(crate) fn addresses(at: usize, port: &Port) -> Result<Vec<(Ipv4Addr, u8)>, Error> {
+    let addresses = port.address.iter().enumerate();
+    addresses
+        .map(|(number, network)| ipv4(network, || format!("port[{at}].address[{number}]")))
+        .collect()
+}
+
+fn ipv4(network: &Network, key: impl FnOnce() -> String) -> Result<(Ipv4Addr, u8), Error> {
+    match network.address {
+        IpAddr::V4(address) => Ok((address, network.len)),
+        IpAddr::V6(address) => Err(not_ipv4(key(), &address)),
+    }
+}
+
+fn not_ipv4(key: String, found: &dyn core::fmt::Display) -> Error {
+    let what = format!("expected IPv4, found {found}; IPv6 is not built yet: leave it out");
+    Error::at(key, what)
 }
 
 /// Reads a file's text; `program` names the program's own table, `path` stands in errors.
 ///
 /// # Errors
-/// The TOML parser's own report (line, column, what was expected) behind the file's name.
+/// File, line, column, key, and what was expected.
 pub fn parse<C: DeserializeOwned>(
     text: &str,
     path: &str,
     program: &str,
 ) -> Result<Config<C>, Error> {
-    let named = |why: &dyn core::fmt::Display| Error::new(format!("{path}: {why}"));
-    let deserializer = toml::Deserializer::parse(text).map_err(|why| named(&why))?;
+    let document = Document::new(path, text);
     let seed = FileSeed {
         program,
         marker: PhantomData,
     };
-    seed.deserialize(deserializer)
-        .map_err(|mut why: toml::de::Error| {
-            why.set_input(Some(text));
-            named(&why)
-        })
+    let read = toml::Deserializer::parse(text).and_then(|all| seed.deserialize(all));
+    match read {
+        Ok(config) => Ok(Config { document, ..config }),
+        Err(why) => Err(Error::new(document.explain(&why))),
+    }
 }
 
 struct FileSeed<'a, C> {
@@ -194,21 +136,16 @@ impl<'de, C: DeserializeOwned> Visitor<'de> for FileSeed<'_, C> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Config<C>, M::Error> {
         use serde::de::Error as _;
+        let own = self.program;
         let (mut instance, mut ports, mut routes, mut program) =
             (None, Vec::new(), Vec::new(), None);
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(key) = map.next_key_seed(TableName(own))? {
             match key.as_str() {
                 "instance" => instance = Some(map.next_value()?),
                 "port" => ports = map.next_value()?,
                 "route" => routes = map.next_value()?,
                 "upgrade" | "metrics" => drop(map.next_value::<IgnoredAny>()?),
-                own if own == self.program => program = Some(map.next_value::<C>()?),
-                other => {
-                    return Err(M::Error::custom(format!(
-                        "unknown table `{other}`, expected one of `instance`, `port`, `route`, `{}`, `upgrade`, `metrics`",
-                        self.program
-                    )));
-                }
+                _ => program = Some(map.next_value::<C>()?),
             }
         }
         let instance = instance.ok_or_else(|| {
@@ -231,61 +168,45 @@ impl<'de, C: DeserializeOwned> Visitor<'de> for FileSeed<'_, C> {
             ports,
             routes,
             program,
+            document: Document::new("", ""),
         })
     }
 }
 
-/// `10.0.0.1/16` as address and prefix length; a bare address counts as /32.
-///
-/// # Errors
-/// A sentence naming `key` and what was found.
-pub fn parse_network(text: &str, key: &str) -> Result<(Ipv4Addr, u8), Error> {
-    let bad = || {
-        Error::new(format!(
-            "{key}: expected an IPv4 network as 10.0.0.0/16, found {text:?}"
-        ))
-    };
-    let (address, len) = text.split_once('/').unwrap_or((text, "32"));
-    let len: u8 = len.parse().map_err(|_| bad())?;
-    if len > 32 {
-        return Err(bad());
+/// Reads the name of a table; inside the deserializer, which then knows the place of a wrong one.
+struct TableName<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for TableName<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
     }
-    Ok((address.parse().map_err(|_| bad())?, len))
 }
 
-/// `"1-2,4,4"` as the CPUs of the lcores, in order.
-///
-/// # Errors
-/// A sentence naming what was found.
-pub fn parse_lcores(text: &str) -> Result<Vec<usize>, Error> {
-    let bad = || {
-        Error::new(format!(
-            "instance.lcores: expected CPUs as \"1-2\" or \"1,1\", found {text:?}"
-        ))
-    };
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: usize = first.trim().parse().map_err(|_| bad())?;
-        let last: usize = last.trim().parse().map_err(|_| bad())?;
-        if first > last || last > 4095 {
-            return Err(bad());
+impl Visitor<'_> for TableName<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the name of a table")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<String, E> {
+        match name {
+            "instance" | "port" | "route" | "upgrade" | "metrics" => Ok(name.to_owned()),
+            own if own == self.0 => Ok(name.to_owned()),
+            other => Err(E::custom(format!(
+                "unknown table `{other}`, expected one of `instance`, `port`, `route`, `{}`, `upgrade`, `metrics`",
+                self.0
+            ))),
         }
-        cpus.extend(first..=last);
     }
-    let limit = baton_shared_state::LCORES_PER_TENANT;
-    if cpus.is_empty() || cpus.len() > limit {
-        return Err(Error::new(format!(
-            "instance.lcores: {text:?} names {} CPUs; 1 to {limit} are possible",
-            cpus.len()
-        )));
-    }
-    Ok(cpus)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -305,39 +226,33 @@ mod tests {
 
     #[test]
     fn a_mistake_is_reported_with_file_line_and_column() {
-        let text = GOOD.replace("colour", "color");
-        let why = parse::<Own>(&text, "t.toml", "own")
-            .expect_err("misspelt")
-            .to_string();
-        assert!(
-            why.starts_with("t.toml:")
-                && why.contains("line 11, column 1")
-                && why.contains("colour"),
-            "{why}"
-        );
-        let why = parse::<Own>(&GOOD.replace("[own]", "[owm]"), "t.toml", "own")
-            .expect_err("unknown")
-            .to_string();
-        assert!(why.contains("owm") && why.contains("`own`"), "{why}");
-        let why = parse::<Own>("[own]\ncolour = \"red\"\n", "t.toml", "own")
-            .expect_err("no instance")
-            .to_string();
-        assert!(why.contains("[instance]"), "{why}");
+        for (from, to, place, words) in [
+            ("colour", "color", "11:1: own.color: ", "did you mean `colour`?"),
+            ("[own]", "[owm]", "10:2: owm: ", "did you mean `own`?"),
+            ("\"red\"", "3", "11:10: own.colour: ", "expected a string"),
+            ("/16", "/33", "8:12: port[0].address[0]: ", "0 to 32"),
+        ] {
+            let why = parse::<Own>(&GOOD.replace(from, to), "t.toml", "own").expect_err(to);
+            let why = why.to_string();
+            assert!(why.starts_with(&format!("t.toml:{place}")), "{why}");
+            assert!(why.contains(words), "{why}");
+        }
+        for (text, words) in [
+            ("[own]\ncolour = \"red\"\n", "[instance]"),
+            ("[instance]\nfile-prefix = \"t\"\n", "[own] is missing"),
+        ] {
+            let why = parse::<Own>(text, "t.toml", "own").expect_err(words);
+            let why = why.to_string();
+            assert!(why.starts_with("t.toml:1:") && why.contains(words), "{why}");
+        }
     }
 
     #[test]
-    fn lcores_and_networks_are_read_and_garbage_is_named() {
-        assert_eq!(parse_lcores("1-3,1").expect("good"), [1, 2, 3, 1]);
-        for bad in ["", "a", "3-1", "1-", "0-99999", "0-40"] {
-            assert!(parse_lcores(bad).is_err(), "{bad:?} was taken");
-        }
-        assert_eq!(
-            parse_network("10.1.0.0/16", "route").expect("good"),
-            (Ipv4Addr::new(10, 1, 0, 0), 16)
-        );
-        assert_eq!(parse_network("10.1.0.1", "route").expect("good").1, 32);
-        for bad in ["10.0.0.0/33", "10.0.0/8", "x/8", "10.0.0.0/"] {
-            assert!(parse_network(bad, "route").is_err(), "{bad:?} was taken");
-        }
+    fn what_is_not_ipv4_is_named_by_its_place() {
+        let text = GOOD.replace("10.0.0.1/16", "2001:db8::1/64");
+        let config: Config<Own> = parse(&text, "t.toml", "own").expect("the file is good");
+        let why = addresses(0, &config.ports[0]).expect_err("IPv6");
+        let why = config.locate(why).to_string();
+        assert!(why.starts_with("t.toml:8:12: port[0].address[0]: expected IPv4"), "{why}");
     }
 }

@@ -9,18 +9,46 @@ use crate::setup::Setup;
 use crate::shard::Shard;
 use crate::zone::Zones;
 use baton_schema::Reason;
+use baton_schema::config::Mistake;
 use baton_shared_state::mbuf::Packet;
 use serde::de::DeserializeOwned;
 
 /// Why a datapath could not be made or refuses to go on.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
+#[error("{}{sentence}", key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default())]
+pub struct Error {
+    key: Option<String>,
+    sentence: String,
+}
 
 impl Error {
     /// An error with the sentence an operator will read: what was expected, what was found, what to do.
     pub fn new(sentence: impl Into<String>) -> Error {
-        Error(sentence.into())
+        Error {
+            key: None,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// The same about a key of the config, named from the top of the file: `balancer.servers[2]`. What
+    /// [`Datapath::check_config`] says so is printed with file, line and column.
+    pub fn at(key: impl Into<String>, sentence: impl Into<String>) -> Error {
+        Error {
+            key: Some(key.into()),
+            sentence: sentence.into(),
+        }
+    }
+
+    /// The key, if there is one, and what is wrong there.
+    pub(crate) fn mistake(&self) -> Option<Mistake> {
+        let key = self.key.as_ref()?;
+        Some(Mistake::at(key, &self.sentence))
+    }
+}
+
+impl From<Mistake> for Error {
+    fn from(mistake: Mistake) -> Error {
+        Error::at(mistake.key, mistake.what)
     }
 }
 
@@ -57,10 +85,15 @@ pub trait Datapath: Sized + Send + 'static {
         65_536
     }
 
+    /// The key of the config that [`Datapath::capacity`] reads, for errors; the program's table unless said.
+    fn capacity_key(_zone: &str) -> String {
+        Self::name()
+    }
+
     /// Checks what the config alone can tell, before anything is touched.
     ///
     /// # Errors
-    /// A sentence for the operator; `--check-config` prints it and exits with 2.
+    /// A sentence for the operator; `--check-config` prints it and exits with 2. [`Error::at`] gives it a place.
     fn check_config(_config: &Self::Config, _setup: &Setup) -> Result<()> {
         Ok(())
     }

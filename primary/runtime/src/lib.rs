@@ -17,6 +17,7 @@ mod args;
 #[doc(hidden)]
 pub mod bench;
 pub mod burst;
+mod check;
 pub mod config;
 pub mod counters;
 pub mod datapath;

@@ -5,7 +5,7 @@ use crate::config::{self, Port as PortConfig};
 use crate::datapath::Error;
 use crate::resolve::{Authority, Resolver, Wanted};
 use crate::setup::{CsumSource, Mac, PortId, PortInfo};
-use baton_ports::{Port, PortSpec, adopt, create, cursors_bytes};
+use baton_ports::{Port, PortSpec, SpecError, adopt, create, cursors_bytes};
 use baton_schema::{Policy, Record, Schema};
 use baton_shared_state::Region;
 use baton_shared_state::mempool::Pool;
@@ -64,7 +64,7 @@ impl OpenPorts {
             warnings: Vec::new(),
         };
         let specs = specs(configs, shards)?;
-        check_buffers(&specs, pool)?;
+        check_buffers(&specs, pool.count())?;
         for (config, spec) in configs.iter().zip(specs) {
             open.one(config, spec, pool, resolver, fds)?;
         }
@@ -103,17 +103,12 @@ impl OpenPorts {
         let first = queues
             .first()
             .ok_or_else(|| said(&"it has no queue; set queue_count"))?;
-        let addresses: Result<Vec<_>, Error> = config
-            .address
-            .iter()
-            .map(|text| config::parse_network(text, "port.address"))
-            .collect();
         self.infos.push(PortInfo {
             id: PortId(spec.id),
             name: config.name.clone(),
             mac: Mac(first.mac()),
             mtu: config.mtu.unwrap_or(first.mtu()),
-            addresses: addresses?,
+            addresses: config::addresses(usize::from(spec.id), config)?,
             csum: match first.csum() {
                 baton_ports::CsumSource::Flagged => CsumSource::Flagged,
                 baton_ports::CsumSource::Detect => CsumSource::Detect,
@@ -187,46 +182,79 @@ fn make(
 
 /// The driver's view of each `[[port]]`.
 pub(crate) fn specs(configs: &[PortConfig], shards: u16) -> Result<Vec<PortSpec>, Error> {
-    let mut specs = Vec::new();
-    for (id, config) in configs.iter().enumerate() {
-        let said =
-            |why: &dyn core::fmt::Display| Error::new(format!("port {:?}: {why}", config.name));
-        if let Some(device) = &config.allow {
-            return Err(said(&format!(
-                "allow = {device:?} names a PCI device, and this build has no driver for one: use vdev = \"net_af_xdp0,iface=...\""
-            )));
-        }
-        let vdev = config.vdev.as_deref().ok_or_else(|| {
-            said(&"it names no device: add vdev = \"net_af_xdp0,iface=...,queue_count=...\"")
-        })?;
-        let spec = PortSpec::parse_vdev(vdev).map_err(|why| said(&why))?;
-        let spec = spec
-            .named(&config.name, id as u16)
-            .with_rings(config.rxd, config.txd)
-            .map_err(|why| said(&why))?;
+    let mut specs: Vec<PortSpec> = Vec::new();
+    for (at, config) in configs.iter().enumerate() {
+        let spec = spec(at, config)?;
+        let key = || format!("port[{at}].vdev");
         if spec.queues != shards {
-            return Err(said(&format!(
-                "{} queues for {shards} shards; each shard polls one: set queue_count={shards} (and give the device as many), or instance.shards = {}",
-                spec.queues, spec.queues
-            )));
+            return Err(Error::at(
+                key(),
+                format!(
+                    "expected {shards} queues, one for each shard, found {}; set queue_count={shards} (and give the device as many), or instance.shards = {}",
+                    spec.queues, spec.queues
+                ),
+            ));
+        }
+        let same = |other: &PortSpec| other.iface.is_some() && other.iface == spec.iface;
+        if let Some(first) = specs.iter().position(same) {
+            return Err(Error::at(
+                key(),
+                format!(
+                    "expected an interface of its own, found {}, which port[{first}] {:?} has; name another, or make them one port",
+                    spec.place(),
+                    configs[first].name
+                ),
+            ));
         }
         specs.push(spec);
     }
     Ok(specs)
 }
 
+fn spec(at: usize, config: &PortConfig) -> Result<PortSpec, Error> {
+    if let Some(device) = &config.allow {
+        let what = format!(
+            "found {device:?}, a PCI device, and this build has no driver for one; use vdev = \"net_af_xdp0,iface=...\""
+        );
+        return Err(Error::at(format!("port[{at}].allow"), what));
+    }
+    let vdev = config.vdev.as_deref().unwrap_or_default();
+    PortSpec::parse_vdev(vdev)
+        .and_then(|spec| {
+            spec.named(&config.name, at as u16)
+                .with_rings(config.rxd, config.txd)
+        })
+        .map_err(|why| match why {
+            SpecError::BadValue {
+                key,
+                value,
+                expected,
+                ..
+            } => {
+                let what = format!("expected {expected}, found {value}");
+                match key.as_str() {
+                    "rxd" | "txd" => Error::at(format!("port[{at}].{key}"), what),
+                    _ => Error::at(format!("port[{at}].vdev"), format!("{key}: {what}")),
+                }
+            }
+            why => Error::at(format!("port[{at}].vdev"), why.to_string()),
+        })
+}
+
 /// Buffers must cover every ring twice over, or a ring runs dry before it is full.
-fn check_buffers(specs: &[PortSpec], pool: &Pool) -> Result<(), Error> {
+pub(crate) fn check_buffers(specs: &[PortSpec], have: u32) -> Result<(), Error> {
     let rings: u64 = specs
         .iter()
         .map(|spec| u64::from(spec.queues) * u64::from(spec.rxd))
         .sum();
-    let have = u64::from(pool.count());
-    if have < 2 * rings {
-        return Err(Error::new(format!(
-            "instance.mbufs: {have} buffers for receive rings of {rings} entries in all; at least {} are needed: raise mbufs or lower rxd",
-            2 * rings
-        )));
+    if u64::from(have) < 2 * rings {
+        return Err(Error::at(
+            "instance.mbufs",
+            format!(
+                "expected at least {} buffers, twice the {rings} entries of all receive rings, found {have}; raise mbufs or lower rxd",
+                2 * rings
+            ),
+        ));
     }
     Ok(())
 }

@@ -3,13 +3,14 @@
 
 use crate::datapath::Datapath;
 use crate::link::Link;
-use crate::zone::{Declare, Opened, Previous, ZoneDecl, ZoneError, Zones};
+use crate::zone::{Declare, Opened, Previous, ZoneDecl, ZoneError, ZoneSize, Zones};
 use crate::{counters, steering};
 use baton_schema::control::ZoneReport;
 use baton_schema::{Manifest, Policy, Schema, ZoneManifest, wire};
 use baton_shared_state::Region;
 use baton_shared_state::arena::Arena;
 use baton_shared_state::directory::{Directory, ZoneEntry, ZoneSpec};
+use baton_shared_state::table::IdPlan;
 use std::collections::HashMap;
 
 /// Who writes the zone directory.
@@ -104,6 +105,19 @@ pub(crate) fn declared<D: Datapath>() -> Vec<ZoneDecl> {
     counters::declare(&mut declare);
     steering::declare(&mut declare);
     declare.into_zones()
+}
+
+/// The size of a zone; a number of ids that no table can have is refused.
+pub(crate) fn size_of(
+    decl: &ZoneDecl,
+    capacity: u32,
+    shards: u16,
+) -> Result<ZoneSize, ZoneError> {
+    IdPlan::new(capacity.max(1), shards).map_err(|why| ZoneError::Refused {
+        name: decl.name.clone(),
+        why: why.to_string(),
+    })?;
+    Ok((decl.size)(capacity, shards))
 }
 
 /// What `--manifest` prints.
@@ -224,7 +238,7 @@ impl Resolver<'_> {
     }
 
     fn make(&mut self, decl: &ZoneDecl, capacity: u32) -> Result<Region, ZoneError> {
-        let size = (decl.size)(capacity, self.shards);
+        let size = size_of(decl, capacity, self.shards)?;
         let wanted = Wanted {
             name: &decl.name,
             schema: decl.schema(),

@@ -49,6 +49,11 @@ impl<D: Datapath> Shard<D> {
         self.state.each(&mut |_, live| live.export(older));
     }
 
+    /// A swap is asked for: the state's work that need not wait for the last burst.
+    pub(crate) fn expect_leave(&mut self) {
+        self.state.each(&mut |_, live| live.expect_release());
+    }
+
     /// The state's last work before a swap.
     pub(crate) fn leave(&mut self) {
         self.state.each(&mut |_, live| live.release());

@@ -2,9 +2,11 @@
 //! Tools attach to it as to a supervised one.
 
 use crate::args::Args;
+use crate::check::{self, Refused};
 use crate::config::{self, Config, Port};
 use crate::datapath::{Datapath, Error};
 use crate::resolve::Authority;
+use crate::start;
 use crate::tenant::{Standing, Tenant};
 use baton_schema::control::{Client, MAX_FDS, Opening, ToClient};
 use baton_shared_state::arena::{Arena, ArenaSpec, Memory};
@@ -23,14 +25,13 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a tool may take to say what it wants.
 const CLIENT: Duration = Duration::from_secs(1);
-/// Megabytes for tables unless `socket-mem` says otherwise.
-const TABLES_MB: u64 = 256;
-
 /// Ten steps to forwarding, then until told to stop.
-pub(crate) fn run<D: Datapath>(args: &Args, term: &Arc<AtomicBool>) -> Result<ExitCode, Error> {
+pub(crate) fn run<D: Datapath>(
+    config: Config<D::Config>,
+    term: &Arc<AtomicBool>,
+) -> Result<ExitCode, Error> {
     let mut steps = Steps::default();
-    let config = configured::<D>(args)?;
-    let prefix = config.instance.file_prefix.clone();
+    let prefix = config.instance.file_prefix.0.clone();
     steps.say("config", &prefix);
     let limit = sys::memory::raise_memlock_limit().ok().flatten();
     steps.say(
@@ -42,7 +43,7 @@ pub(crate) fn run<D: Datapath>(args: &Args, term: &Arc<AtomicBool>) -> Result<Ex
     let paths = Paths::of(&prefix);
     let listener = listen(&paths)?;
     steps.say("control socket", &paths.socket().display().to_string());
-    let arena = Arena::create(&arena_spec(&config)?).map_err(|why| Error::new(why.to_string()))?;
+    let arena = Arena::create(&arena_spec(&config)).map_err(|why| Error::new(why.to_string()))?;
     arena
         .warnings()
         .iter()
@@ -152,82 +153,58 @@ impl Steps {
     }
 }
 
-/// The config file with the flags over it; without a file, the flags alone.
-fn configured<D: Datapath>(args: &Args) -> Result<Config<D::Config>, Error> {
+/// The config file with the flags over it, checked; without a file, the flags alone.
+pub(crate) fn configured<D: Datapath>(args: &Args) -> Result<Config<D::Config>, Refused> {
+    let config = with_flags::<D>(args).map_err(Refused::Config)?;
+    check::check::<D>(&config)?;
+    Ok(config)
+}
+
+fn with_flags<D: Datapath>(args: &Args) -> Result<Config<D::Config>, Error> {
     if let Some(device) = args.allow.first() {
         return Err(Error::new(format!(
             "--allow {device}: this build has no driver for PCI devices; use --vdev net_af_xdp0,iface=..."
         )));
     }
-    let (text, path) = match &args.config {
-        Some(path) => {
-            let name = path.display().to_string();
-            (
-                std::fs::read_to_string(path)
-                    .map_err(|why| Error::new(format!("{name}: {why}")))?,
-                name,
-            )
+    let mut config = match &args.config {
+        Some(path) => start::read::<D>(path)?,
+        None => {
+            let prefix = args.file_prefix.as_ref();
+            let prefix = prefix.map_or("rte", |prefix| prefix.0.as_str());
+            let text = format!("[instance]\nfile-prefix = {prefix:?}\n");
+            config::parse::<D::Config>(&text, "the command line", &D::name())?
         }
-        None => (
-            format!(
-                "[instance]\nfile-prefix = {:?}\n",
-                args.file_prefix.as_deref().unwrap_or("rte")
-            ),
-            "the command line".into(),
-        ),
     };
-    let mut config = config::parse::<D::Config>(&text, &path, &D::name())?;
     let instance = &mut config.instance;
     if let Some(prefix) = &args.file_prefix {
         instance.file_prefix = prefix.clone();
     }
-    if let Some(lcores) = &args.lcores {
-        instance.lcores = lcores.clone();
-    }
-    if let Some(memory) = &args.socket_mem {
-        instance.socket_mem = Some(memory.clone());
-    }
+    instance.lcores = args.lcores.clone().or(instance.lcores.take());
+    instance.socket_mem = args.socket_mem.clone().or(instance.socket_mem.take());
     for (at, vdev) in args.vdev.iter().enumerate() {
         match config.ports.get_mut(at) {
-            Some(port) => port.vdev = Some(vdev.clone()),
+            Some(port) => {
+                port.vdev = Some(vdev.clone());
+                port.allow = None;
+            }
             None => config.ports.push(Port::of_vdev(&format!("port{at}"), vdev)),
         }
     }
     Ok(config)
 }
 
-fn arena_spec<C>(config: &Config<C>) -> Result<ArenaSpec, Error> {
-    let bad = |text: &str| {
-        Error::new(format!(
-            "instance.socket-mem: expected megabytes as \"1024\", found {text:?}"
-        ))
-    };
-    let megabytes = match &config.instance.socket_mem {
-        Some(text) => text
-            .split(',')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .parse()
-            .map_err(|_| bad(text))?,
-        None => TABLES_MB,
-    };
-    let memory = match config.instance.memory.as_deref() {
-        None | Some("memfd") => Memory::Memfd,
-        Some("hugetlbfs") => Memory::Hugetlbfs("/dev/hugepages".into()),
-        Some(other) => {
-            return Err(Error::new(format!(
-                "instance.memory: expected \"memfd\" or \"hugetlbfs\", found {other:?}"
-            )));
-        }
-    };
-    Ok(ArenaSpec {
-        prefix: config.instance.file_prefix.clone(),
-        tables_bytes: megabytes << 20,
-        mbufs: config.instance.mbufs,
+fn arena_spec<C>(config: &Config<C>) -> ArenaSpec {
+    let instance = &config.instance;
+    ArenaSpec {
+        prefix: instance.file_prefix.0.clone(),
+        tables_bytes: instance.tables_bytes(check::packet_bytes(instance.mbufs)),
+        mbufs: instance.mbufs,
         chunk: CHUNK,
-        memory,
-    })
+        memory: match instance.memory {
+            config::Memory::Memfd => Memory::Memfd,
+            config::Memory::Hugetlbfs => Memory::Hugetlbfs("/dev/hugepages".into()),
+        },
+    }
 }
 
 fn listen(paths: &Paths) -> Result<Listener, Error> {

@@ -1,11 +1,10 @@
 //! `baton::main`: from the command line to a running primary.
 
 use crate::args::Args;
-use crate::config;
+use crate::check::{self, Refused};
+use crate::config::{self, Config};
 use crate::datapath::{Datapath, Error};
-use crate::open_ports;
 use crate::resolve::manifest;
-use crate::setup::{CsumSource, Mac, PortId, PortInfo, RouteConfig, Setup};
 use crate::{log, standalone, supervised};
 use clap::Parser;
 use std::io::Write;
@@ -16,6 +15,8 @@ use std::sync::atomic::AtomicBool;
 
 /// Exit code for a config or command line that cannot be used.
 const USAGE: u8 = 2;
+/// Exit code for a good config on a machine that is not fit for it.
+const UNFIT: u8 = 7;
 
 /// The whole of a program's `main`: flags, config, ports, lcores, takeover in both directions.
 pub fn main<D: Datapath>() -> ExitCode {
@@ -28,9 +29,9 @@ pub fn main<D: Datapath>() -> ExitCode {
         return print_manifest::<D>();
     }
     if let Some(path) = &args.check_config {
-        return match check_config::<D>(path) {
+        return match read::<D>(path).map_err(Refused::Config).and_then(|config| check::check::<D>(&config)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(why) => complain(&why, USAGE),
+            Err(why) => refuse(&why),
         };
     }
     log::init();
@@ -49,7 +50,10 @@ pub fn main<D: Datapath>() -> ExitCode {
     }
     let ended = match &args.supervisor {
         Some(socket) => supervised::run::<D>(socket, &term),
-        None => standalone::run::<D>(&args, &term),
+        None => match standalone::configured::<D>(&args) {
+            Ok(config) => standalone::run::<D>(config, &term),
+            Err(why) => return refuse(&why),
+        },
     };
     ended.unwrap_or_else(|why| complain(&why, 1))
 }
@@ -65,8 +69,23 @@ fn print_manifest<D: Datapath>() -> ExitCode {
     }
 }
 
+/// Reads the config file of the command line.
+pub(crate) fn read<D: Datapath>(path: &Path) -> Result<Config<D::Config>, Error> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|why| Error::new(format!("{name}: {why}")))?;
+    config::parse(&text, &name, &D::name())
+}
+
+fn refuse(why: &Refused) -> ExitCode {
+    match why {
+        Refused::Config(why) => complain(why, USAGE),
+        Refused::Machine(why) => complain(why, UNFIT),
+    }
+}
+
 fn complain(why: &Error, code: u8) -> ExitCode {
-    eprintln!("{why}");
+    // Whom nobody listens to still ends with the code.
+    let _ = writeln!(std::io::stderr(), "{why}");
     ExitCode::from(code)
 }
 
@@ -77,44 +96,4 @@ fn end_process_on_panic() {
         eprintln!("{info}\nthis process ends, so that its shards can be taken over");
         std::process::abort();
     }));
-}
-
-/// Everything that can be said about a config without touching a device.
-fn check_config<D: Datapath>(path: &Path) -> Result<(), Error> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|why| Error::new(format!("{name}: {why}")))?;
-    let config = config::parse::<D::Config>(&text, &name, &D::name())?;
-    let named = |why: Error| Error::new(format!("{name}: {why}"));
-    config::parse_lcores(&config.instance.lcores).map_err(named)?;
-    let shards = config.shards().map_err(named)?;
-    let specs = open_ports::specs(&config.ports, shards).map_err(named)?;
-    let mut ports = Vec::new();
-    for (port, spec) in config.ports.iter().zip(specs) {
-        let addresses: Result<Vec<_>, Error> = port
-            .address
-            .iter()
-            .map(|text| config::parse_network(text, "port.address"))
-            .collect();
-        ports.push(PortInfo {
-            id: PortId(spec.id),
-            name: port.name.clone(),
-            mac: Mac::default(),
-            mtu: port.mtu.unwrap_or(1500),
-            addresses: addresses.map_err(named)?,
-            csum: CsumSource::Detect,
-        });
-    }
-    let routes: Result<Vec<RouteConfig>, Error> = config
-        .routes
-        .iter()
-        .map(|route| {
-            config::parse_network(&route.prefix, "route.prefix").map(|(prefix, len)| RouteConfig {
-                prefix,
-                len,
-                via: route.via,
-            })
-        })
-        .collect();
-    let setup = Setup::new(ports, routes.map_err(named)?, 0, shards);
-    D::check_config(&config.program, &setup).map_err(named)
 }

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// After the first request, how long the requests for an lcore's other shards are waited for.
 const GATHER_NS: u64 = 1_000_000;
+/// How long an lcore that is to own a shard next stays awake for it before it sleeps again.
+const ALERT_NS: u64 = 2_000_000;
 /// The longest sleep without shards: a stop is seen no later.
 const ASLEEP: Duration = Duration::from_millis(50);
 
@@ -49,6 +51,8 @@ pub(crate) struct Lcore<D: Datapath> {
     pub(crate) runs: Vec<Run<D>>,
     tenures: Vec<Tenure>,
     asked_since: Option<u64>,
+    /// Since when a shard is about to be ours.
+    alert_since: Option<u64>,
 }
 
 impl<D: Datapath> Lcore<D> {
@@ -101,6 +105,7 @@ impl<D: Datapath> Lcore<D> {
             runs,
             tenures,
             asked_since: None,
+            alert_since: None,
         }
     }
 
@@ -133,13 +138,23 @@ impl<D: Datapath> Lcore<D> {
             if !self.tenures.iter().any(|tenure| tenure.owned) {
                 self.mailbox.set_active(false);
                 self.beat(sys::clock_boottime_ns());
-                self.sleep();
+                if self.is_expected() {
+                    // On a shared CPU the owner runs meanwhile, and this thread is next in line.
+                    std::thread::yield_now();
+                } else {
+                    self.sleep();
+                }
                 self.gain_given();
                 continue;
             }
             let now = sys::clock_boottime_ns();
-            if let Some(met) = self.round(now) {
-                idler.after(met, &self.runs, &self.mailbox);
+            match self.round(now) {
+                Some(met) if self.asked_since.is_none() => {
+                    idler.after(met, &self.runs, &self.mailbox);
+                }
+                // On a shared CPU the next lcore wakes up now, between two bursts.
+                Some(_) => std::thread::yield_now(),
+                None => {}
             }
         }
     }
@@ -173,16 +188,22 @@ impl<D: Datapath> Lcore<D> {
     }
 
     /// One load of each request word a round; true when all our shards are asked for, or the first has waited long.
+    /// The first sight of a request wakes the next lcore and goes on polling: it wakes, warms and
+    /// waits in line while packets still flow.
     #[inline]
     fn ready_to_hand_over(&mut self, now: u64) -> bool {
         let (mut asked, mut owned, mut given) = (0, 0, false);
+        let mut asks = None;
         for tenure in &self.tenures {
             if tenure.owned {
                 owned += 1;
                 let word =
                     RequestWord::unpack(self.ledger.request(tenure.shard).load(Ordering::Relaxed));
                 let meant = word.state == RequestState::Asked && word.epoch == tenure.epoch;
-                asked += u32::from(meant);
+                if meant {
+                    asked += 1;
+                    asks = Some((tenure.shard, word.next));
+                }
             } else {
                 let word = self.ledger.owner(tenure.shard).load(Ordering::Relaxed);
                 given |= OwnerWord::unpack(word).lcore == Some(self.slot);
@@ -191,12 +212,37 @@ impl<D: Datapath> Lcore<D> {
         if given {
             self.gain_given();
         }
-        if asked == 0 {
+        let Some((shard, next)) = asks else {
             self.asked_since = None;
             return false;
+        };
+        let Some(first) = self.asked_since else {
+            self.asked_since = Some(now);
+            wake(self.ledger.owner_epoch(shard), u32::MAX);
+            self.runs
+                .iter_mut()
+                .for_each(|run| run.shard.expect_leave());
+            return false;
+        };
+        let awake = || self.ledger.heartbeat(next).load(Ordering::Relaxed) > first;
+        (asked == owned && awake()) || now.saturating_sub(first) > GATHER_NS
+    }
+
+    /// Whether an owner is asked to hand a shard to this lcore, since not much longer than a hand-over takes.
+    fn is_expected(&mut self) -> bool {
+        let expected = self.tenures.iter().any(|tenure| {
+            let request =
+                RequestWord::unpack(self.ledger.request(tenure.shard).load(Ordering::Acquire));
+            request.state != RequestState::None
+                && request.next == self.slot
+                && request.epoch == self.ledger.owner_word(tenure.shard).epoch
+        });
+        if !expected {
+            self.alert_since = None;
+            return false;
         }
-        let first = *self.asked_since.get_or_insert(now);
-        asked == owned || now.saturating_sub(first) > GATHER_NS
+        let now = sys::clock_boottime_ns();
+        now.saturating_sub(*self.alert_since.get_or_insert(now)) < ALERT_NS
     }
 
     /// Hands over every shard that is asked for, in one step.
@@ -238,17 +284,18 @@ impl<D: Datapath> Lcore<D> {
             self.tenures[at].owned = false;
             self.tenures[at].lent = true;
         }
-        // The next lcore sleeps on all its words at once: one wake-up for each is enough.
+        if accepted.is_empty() {
+            return;
+        }
+        // On a shared CPU the next lcore is in line and runs now. The wake-up is for one that went to sleep
+        // again; it sleeps on all its words at once, so one is enough.
+        std::thread::yield_now();
         let mut woken: Vec<u16> = Vec::with_capacity(1);
         for &(at, request) in &accepted {
             if !woken.contains(&request.next) {
                 woken.push(request.next);
                 wake(self.ledger.owner_epoch(self.tenures[at].shard), u32::MAX);
             }
-        }
-        if !woken.is_empty() {
-            // On a shared CPU the next lcore runs now, not when this one has gone to sleep.
-            std::thread::yield_now();
         }
     }
 
@@ -275,15 +322,13 @@ impl<D: Datapath> Lcore<D> {
         }
     }
 
+    /// The owner word itself says whether its predecessor handed it over: a request proves nothing, it may
+    /// have been standing when the owner died.
     fn how_gained(&self, shard: usize) -> Gain {
-        let request = RequestWord::unpack(self.ledger.request(shard).load(Ordering::Acquire));
-        let owner = OwnerWord::unpack(self.ledger.owner(shard).load(Ordering::Acquire));
-        if owner.epoch <= 1 {
-            Gain::First
-        } else if request.next == self.slot && request.epoch.wrapping_add(1) == owner.epoch {
-            Gain::Handed
-        } else {
-            Gain::FromDead
+        match self.ledger.owner_word(shard) {
+            OwnerWord { repair: true, .. } => Gain::FromDead,
+            OwnerWord { epoch: 0 | 1, .. } => Gain::First,
+            _ => Gain::Handed,
         }
     }
 

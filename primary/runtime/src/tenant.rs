@@ -5,7 +5,7 @@
 //!   attach -> (migrate) -> warm -> [ lcores own and lose shards by the ledger ] -> commit | rollback -> retire
 //! ```
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::counters::{SHARD_ZONE, Words};
 use crate::datapath::{Datapath, Error};
 use crate::drops;
@@ -13,7 +13,7 @@ use crate::lcore::Run;
 use crate::mailbox::Mailbox;
 use crate::open_ports::OpenPorts;
 use crate::resolve::{Authority, Resolver, declared};
-use crate::setup::{RouteConfig, Setup};
+use crate::setup::Setup;
 use crate::shard::{Io, Shard};
 use crate::steering::{STEER_ZONE, Steering};
 use crate::tenancy::Lcore;
@@ -90,10 +90,10 @@ impl<D: Datapath> Tenant<D> {
         standing: Standing,
         fds: HashMap<String, OwnedFd>,
     ) -> Result<Tenant<D>, Error> {
-        let cpus = config::parse_lcores(&config.instance.lcores)?;
+        let cpus = config.cpus();
         let shards = config.shards()?;
         let named = |why: &dyn core::fmt::Display| {
-            Error::new(format!("arena of {:?}: {why}", config.instance.file_prefix))
+            Error::new(format!("arena of {:?}: {why}", config.instance.file_prefix.0))
         };
         let directory = Directory::open(&arena).map_err(|why| named(&why))?;
         let ledger = Ledger::open(&arena).map_err(|why| named(&why))?;
@@ -146,9 +146,9 @@ impl<D: Datapath> Tenant<D> {
             &mut resolver,
             &mut self.fds,
         )?;
-        let routes = self.routes()?;
+        let routes = self.config.route_configs()?;
         let setup = Setup::new(ports.infos(), routes, 0, self.shards);
-        D::check_config(&self.config.program, &setup)?;
+        D::check_config(&self.config.program, &setup).map_err(|why| self.config.locate(why))?;
         let report = Report {
             counts: vec![
                 ("lcores".into(), self.cpus.len() as u64),
@@ -168,18 +168,6 @@ impl<D: Datapath> Tenant<D> {
             drops,
         });
         Ok(report)
-    }
-
-    fn routes(&self) -> Result<Vec<RouteConfig>, Error> {
-        let routes = self.config.routes.iter().map(|route| {
-            let (prefix, len) = config::parse_network(&route.prefix, "route.prefix")?;
-            Ok(RouteConfig {
-                prefix,
-                len,
-                via: route.via,
-            })
-        });
-        routes.collect()
     }
 
     /// Opens each shard's state and makes its datapath; copies what changed layout, while the owner goes on.
@@ -379,6 +367,8 @@ impl<D: Datapath> Tenant<D> {
     pub(crate) fn commit(&mut self) -> Result<Report, Error> {
         self.transition.write_through(false);
         self.fold(Fold::Up)?;
+        // A tick that still folds up lets go of the older generation, also of one exported later.
+        self.transition.ask_fold(Fold::No);
         self.standing.live = Some(self.standing.generation);
         Ok(Report::default())
     }

@@ -5,6 +5,7 @@ use crate::config;
 use crate::prelude::*;
 use crate::resolve::Authority;
 use crate::tenant::{Standing, Tenant};
+use crate::transition::Fold;
 use baton_ports::PortSpec;
 use baton_ports::net_ring::Peer;
 use baton_shared_state::arena::{Arena, ArenaSpec};
@@ -293,8 +294,9 @@ impl World {
         }
     }
 
-    /// Asks both shards over to a tenant, and goes on sending until they have moved.
+    /// Asks both shards over to a tenant, and goes on sending until they have moved: each flow at least once.
     fn swap(&mut self, to: u16, generation: u16, flow: u16) {
+        self.send(40, flow);
         let slot = lcore_slot(to, 0);
         for shard in [CONTROL_SHARD, 0] {
             ownership::ask(
@@ -426,6 +428,11 @@ fn an_older_version_takes_over_after_the_commit_and_gives_back() {
     world.swap(1, 2, 1000);
     newer.transition.set_soaking(true);
     newer.commit().expect("commit");
+    assert_eq!(
+        newer.transition.fold(),
+        Fold::No,
+        "a tick that folds up would let go of what is exported next"
+    );
     older.stop();
     world.send(1_000, 1040);
     world.settle();

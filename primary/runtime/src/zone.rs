@@ -253,6 +253,9 @@ pub trait Live {
         0
     }
 
+    /// The shard will be asked for at once: what can be done before the last burst is done now.
+    fn expect_release(&mut self) {}
+
     /// The last thing before the shard goes to another tenant.
     fn release(&mut self) {}
 

@@ -12,8 +12,10 @@ pub use duration::Seconds;
 pub use qos::{NoQos, Qos, QosClasses};
 pub use settings::{Forward, Nat, Settings};
 
-use serde::Deserialize;
+use baton::config::from_text;
+use serde::{Deserialize, Deserializer};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::str::FromStr;
 
 /// The `[gateway]` table. `Q` is what this version of the program understands under `qos`.
 #[derive(Clone, Debug, Deserialize)]
@@ -143,8 +145,7 @@ pub enum RouteSource {
 }
 
 /// A range of ports, written as `"1024-65535"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange {
     /// The lowest.
     pub first: u16,
@@ -161,23 +162,22 @@ impl Default for PortRange {
     }
 }
 
-impl TryFrom<String> for PortRange {
-    type Error = String;
+impl FromStr for PortRange {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<PortRange, String> {
-        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+    fn from_str(text: &str) -> Result<PortRange, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.trim().parse(), last.trim().parse()) {
             (Ok(first), Ok(last)) if 0 < first && first <= last => Ok(PortRange { first, last }),
             _ => Err(format!(
-                "ports: expected a range of 1 to 65535 as \"1024-65535\", found {text:?}"
+                "expected a range of 1 to 65535 as \"1024-65535\", found {text:?}"
             )),
         }
     }
 }
 
 /// A range of addresses, written as `"203.0.113.16/28"`; a bare address is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     /// The first address.
     pub first: Ipv4Addr,
@@ -185,11 +185,11 @@ pub struct Network {
     pub len: u8,
 }
 
-impl TryFrom<String> for Network {
-    type Error = String;
+impl FromStr for Network {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<Network, String> {
-        let (address, len) = text.split_once('/').unwrap_or((&text, "32"));
+    fn from_str(text: &str) -> Result<Network, String> {
+        let (address, len) = text.split_once('/').unwrap_or((text, "32"));
         match (address.parse::<Ipv4Addr>(), len.parse::<u8>()) {
             (Ok(address), Ok(len)) if len <= 32 => {
                 let host = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
@@ -206,6 +206,18 @@ impl TryFrom<String> for Network {
                 "expected an IPv4 network as \"203.0.113.16/28\", found {text:?}"
             )),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PortRange, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
+        from_text(deserializer)
     }
 }
 

@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Qos {
         for ClassTable { dscp, class } in QosTable::deserialize(deserializer)?.class {
             *classes.get_mut(usize::from(dscp)).ok_or_else(|| {
                 D::Error::custom(format!(
-                    "gateway.qos.class: dscp = {dscp} found, possible is 0 to 63"
+                    "expected a dscp of 0 to 63, found {dscp}"
                 ))
             })? = class;
         }
@@ -66,7 +66,7 @@ impl QosClasses for NoQos {
 impl<'de> Deserialize<'de> for NoQos {
     fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<NoQos, D::Error> {
         Err(D::Error::custom(
-            "gateway.qos: this version has no service classes; remove the key, or run gateway 2.0.0 or newer",
+            "this version has no service classes; remove the key, or run gateway 2.0.0 or newer",
         ))
     }
 }

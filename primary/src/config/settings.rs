@@ -54,8 +54,9 @@ impl Settings {
     /// Names the key, what was found, and the way out.
     pub fn new<Q>(table: &GatewayTable<Q>, setup: &Setup) -> Result<Settings> {
         if table.routes.from == RouteSource::Kernel {
-            return Err(Error::new(
-                "gateway.routes.from: \"kernel\" is not built; take \"static\" and list the routes as [[route]]",
+            return Err(Error::at(
+                "gateway.routes.from",
+                "expected \"static\", found \"kernel\", which is not built; list the routes as [[route]]",
             ));
         }
         let nat = table.nat.as_ref().map(|nat| check_nat(nat, setup));
@@ -66,26 +67,32 @@ impl Settings {
 }
 
 fn check_nat(table: &NatTable, setup: &Setup) -> Result<Nat> {
-    let outside = port(setup, "gateway.nat.outside", &table.outside)?;
+    let outside = port(setup, "gateway.nat.outside".into(), &table.outside)?;
     let mut inside = vec![false; setup.ports().len()];
-    for name in &table.inside {
-        let found = port(setup, "gateway.nat.inside", name)?;
+    for (at, name) in table.inside.iter().enumerate() {
+        let key = format!("gateway.nat.inside[{at}]");
+        let found = port(setup, key.clone(), name)?;
         if found.id == outside.id {
-            return Err(Error::new(format!(
-                "gateway.nat.inside: {name:?} is the outside port, too; hosts behind one port are either translated or not"
-            )));
+            let what = format!(
+                "expected another port than the outside one, found {name:?}; hosts behind one port are either translated or not"
+            );
+            return Err(Error::at(key, what));
         }
         inside[usize::from(found.id.0)] = true;
     }
     if table.inside.is_empty() {
-        return Err(Error::new(
-            "gateway.nat.inside: no port is named; name those whose hosts are to be translated, or remove [gateway.nat]",
+        return Err(Error::at(
+            "gateway.nat.inside",
+            "expected at least one port, found none; name those whose hosts are to be translated, or remove [gateway.nat]",
         ));
     }
-    if table.sessions == 0 || table.per_source == 0 {
-        return Err(Error::new(
-            "gateway.nat.sessions and per-source: 0 found, at least 1 is needed; remove [gateway.nat] to translate nothing",
-        ));
+    for (key, value) in [("sessions", table.sessions), ("per-source", table.per_source)] {
+        if value == 0 {
+            return Err(Error::at(
+                format!("gateway.nat.{key}"),
+                "expected at least 1, found 0; remove [gateway.nat] to translate nothing",
+            ));
+        }
     }
     let pool = pool(table, outside)?;
     let forwards = forwards(table, outside, &pool)?;
@@ -113,12 +120,12 @@ fn check_nat(table: &NatTable, setup: &Setup) -> Result<Nat> {
     })
 }
 
-fn port<'a>(setup: &'a Setup, key: &str, name: &str) -> Result<&'a PortInfo> {
-    let id = setup
-        .port(name)
-        .map_err(|why| Error::new(format!("{key}: {why}")))?;
-    let found = setup.ports().iter().find(|port| port.id == id);
-    found.ok_or_else(|| Error::new(format!("{key}: port {name:?} has no description")))
+fn port<'a>(setup: &'a Setup, key: String, name: &str) -> Result<&'a PortInfo> {
+    let found = match setup.port(name) {
+        Ok(id) => setup.ports().iter().find(|port| port.id == id),
+        Err(why) => return Err(Error::at(key, why.to_string())),
+    };
+    found.ok_or_else(|| Error::at(key, format!("port {name:?} has no description")))
 }
 
 fn pool(table: &NatTable, outside: &PortInfo) -> Result<Vec<Ipv4Addr>> {
@@ -126,17 +133,23 @@ fn pool(table: &NatTable, outside: &PortInfo) -> Result<Vec<Ipv4Addr>> {
     for network in &table.pool {
         pool.extend(network.addresses().take(POOL_LIMIT + 1));
         if pool.len() > POOL_LIMIT {
-            return Err(Error::new(format!(
-                "gateway.nat.pool: more than {POOL_LIMIT} addresses; take fewer, each carries 64,000 sessions a protocol"
-            )));
+            return Err(Error::at(
+                "gateway.nat.pool",
+                format!(
+                    "expected at most {POOL_LIMIT} addresses, found more; take fewer, each carries 64,000 sessions a protocol"
+                ),
+            ));
         }
     }
     if pool.is_empty() {
         let (own, _) = outside.addresses.first().ok_or_else(|| {
-            Error::new(format!(
-                "gateway.nat.pool: it is empty and the outside port {:?} has no address to stand in; give either",
-                outside.name
-            ))
+            Error::at(
+                "gateway.nat.pool",
+                format!(
+                    "expected an address, found none, and the outside port {:?} has none to stand in; give either",
+                    outside.name
+                ),
+            )
         })?;
         pool.push(*own);
     }
@@ -151,31 +164,43 @@ fn forwards(table: &NatTable, outside: &PortInfo, pool: &[Ipv4Addr]) -> Result<V
         port: socket.port(),
     };
     let mut forwards: Vec<Forward> = Vec::new();
-    for entry in &table.forward {
+    for (at, entry) in table.forward.iter().enumerate() {
+        let key = |end: &str| format!("gateway.nat.forward[{at}].{end}");
+        for (name, socket) in [("outside", entry.outside), ("inside", entry.inside)] {
+            if socket.port() == 0 {
+                let what = format!(
+                    "expected a port of 1 to 65535, found \"{socket}\"; name the port of the service"
+                );
+                return Err(Error::at(key(name), what));
+            }
+        }
         let forward = Forward {
             protocol: entry.protocol.number(),
             outside: end(entry.outside),
             inside: end(entry.inside),
         };
-        let ours = outside
-            .addresses
-            .iter()
-            .any(|(own, _)| own == entry.outside.ip());
+        let mut addresses = outside.addresses.iter();
+        let ours = addresses.any(|(own, _)| own == entry.outside.ip());
         if !ours && !pool.contains(entry.outside.ip()) {
-            return Err(Error::new(format!(
-                "gateway.nat.forward: outside = \"{}\" is neither an address of port {:?} nor in the pool; take one of those",
-                entry.outside, outside.name
-            )));
+            let what = format!(
+                "expected an address of port {:?} or of the pool, found \"{}\"; take one of those",
+                outside.name, entry.outside
+            );
+            return Err(Error::at(key("outside"), what));
         }
-        let twice = forwards.iter().any(|other| {
-            other.protocol == forward.protocol
-                && (other.outside == forward.outside || other.inside == forward.inside)
-        });
-        if twice {
-            return Err(Error::new(format!(
-                "gateway.nat.forward: \"{}\" to \"{}\": one of the two is forwarded already; each may appear once a protocol",
+        let mut others = forwards.iter().filter(|other| other.protocol == forward.protocol);
+        if let Some(other) = others
+            .find(|other| other.outside == forward.outside || other.inside == forward.inside)
+        {
+            let name = match other.outside == forward.outside {
+                true => "outside",
+                false => "inside",
+            };
+            let what = format!(
+                "expected ends that are not forwarded yet, found \"{}\" to \"{}\"; each may appear once a protocol",
                 entry.outside, entry.inside
-            )));
+            );
+            return Err(Error::at(key(name), what));
         }
         forwards.push(forward);
     }

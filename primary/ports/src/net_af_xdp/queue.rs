@@ -287,7 +287,8 @@ impl Port for XdpPort {
     fn resume(&mut self, cache: &mut Cache) {
         self.reclaim_if_gone(cache);
         self.kick();
-        while self.rings.fill.free() as usize >= BURST {
+        // What the last owner left is plenty; the first packets' bursts fill it up.
+        while self.rings.fill.used() < self.rings.fill.size() / 2 {
             let before = self.rings.fill.produced();
             self.refill(cache);
             if self.rings.fill.produced() == before {

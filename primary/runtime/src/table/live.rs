@@ -172,10 +172,14 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
         delta
     }
 
-    fn release(&mut self) {
+    fn expect_release(&mut self) {
         if self.transition.fold() == Fold::Back {
             self.fold_back_touched();
         }
+    }
+
+    fn release(&mut self) {
+        self.expect_release();
     }
 
     fn fold(&mut self, limit: u32) -> bool {
@@ -199,7 +203,12 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
             }
             Fold::Back => {
                 self.note_counted = self.older_hot.is_some();
-                self.fold_some(limit, Fold::Back)
+                let done = self.fold_some(limit, Fold::Back);
+                if done {
+                    // A little each tick, so that what is left for the gap is a tick's worth.
+                    self.fold_back_touched();
+                }
+                done
             }
         }
     }

@@ -31,7 +31,7 @@ fn total(capacity: u32, shards: u16) -> u32 {
 
 fn plan(capacity: u32, shards: u16) -> IdPlan {
     IdPlan::new(capacity.max(1), shards)
-        .expect("capacity and shards are within the limits the config was checked for")
+        .expect("`resolve::size_of` has refused every number for which there is no plan")
 }
 
 fn sized(len: usize, count: u32, stride: usize) -> ZoneSize {
