@@ -4,6 +4,7 @@
 //! * [`schema`]: a record's layout as data, stored beside the bytes, so that any tool can decode any version.
 //! * [`migrate`]: one step up and its inverse, chained by `follows`; a forgotten step does not compile.
 //! * [`manifest`]: what a binary reads and writes, and [`Policy`], what happens to a zone in an upgrade.
+//! * [`config`]: the tables of the instance's file that more than one process reads.
 //! * [`wire`] and [`control`]: the messages between the processes of an instance.
 //!
 //! No I/O here (except the test helper [`golden`]), no shared memory, no `unsafe`. `LAYOUT.md` beside this
@@ -16,6 +17,7 @@ extern crate self as baton_schema;
 #[cfg(target_endian = "big")]
 compile_error!("records are little-endian: baton runs on little-endian machines only");
 
+pub mod config;
 pub mod control;
 pub mod fingerprint;
 pub mod golden;

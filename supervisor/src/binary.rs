@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use baton_schema::Manifest;
 use sha2::{Digest, Sha256};
 
+use crate::exit::Exit;
 use crate::history::hex;
 
 /// How long a candidate may take to print its manifest or check a config.
@@ -67,6 +68,8 @@ pub enum BinaryError {
     Config {
         /// What it printed.
         message: String,
+        /// Whether the config is good and this machine is not fit for it.
+        unfit: bool,
     },
     /// The name is no kept binary.
     #[error("no binary {sha256} is kept in {}; it was pruned (upgrade.keep)", folder.display())]
@@ -165,7 +168,8 @@ impl Binary {
         } else {
             said.to_owned()
         };
-        Err(BinaryError::Config { message })
+        let unfit = code == Some(i32::from(Exit::Unfit.code()));
+        Err(BinaryError::Config { message, unfit })
     }
 
     /// Runs it with `args` and gives back its exit code and what it printed.

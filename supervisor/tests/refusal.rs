@@ -145,11 +145,7 @@ fn mistakes_in_the_config_are_told_before_anything_starts() {
     fs::write(world.config(), good.replace("lcores", "lcroes")).expect("written");
     let run = world.baton(&["run", "t", "--config", &config]);
     assert_eq!(run.code, 2, "{run:?}");
-    assert!(
-        run.err
-            .contains("t.toml: TOML parse error at line 4, column 1"),
-        "{run:?}"
-    );
+    assert!(run.err.contains("t.toml:4:1: instance.lcroes: "), "{run:?}");
     assert!(run.err.contains("did you mean `lcores`?"), "{run:?}");
     fs::write(
         world.config(),
@@ -167,7 +163,7 @@ fn mistakes_in_the_config_are_told_before_anything_starts() {
     assert!(
         other
             .err
-            .contains("file-prefix is \"t\", but \"u\" was asked for"),
+            .contains("instance.file-prefix: expected \"u\", which was asked for, found \"t\""),
         "{other:?}"
     );
 }
@@ -206,10 +202,21 @@ fn check_reads_the_config_with_the_next_binarys_own_parser() {
     assert!(check.out.contains("ok for gateway 1.1"), "{check:?}");
     let check = world.baton(&["check", "--config", &config, "--binary", &bad]);
     assert_eq!(check.code, 2, "{check:?}");
+    assert!(check.err.contains("toml:3:1: gateway.qos: "), "{check:?}");
+}
+
+#[test]
+fn a_machine_that_is_not_fit_for_a_good_config_is_code_7() {
+    let mut world = World::with_fault("unfit");
+    let config = world.config().display().to_string();
+    let check = world.baton(&["check", "--config", &config]);
+    assert_eq!(check.code, 7, "{check:?}");
     assert!(
-        check.err.contains("TOML parse error at line 3"),
+        check.err.contains("t.toml:4:10: instance.lcores: "),
         "{check:?}"
     );
+    world.run();
+    assert_eq!(world.supervisor_ended(), 7, "{}", world.log());
 }
 
 #[test]

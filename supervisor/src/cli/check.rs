@@ -7,7 +7,7 @@ use clap::Args;
 use super::client::open_binary;
 use super::failure::Failure;
 use super::{Global, instance};
-use crate::binary::Binary;
+use crate::binary::{Binary, BinaryError};
 use crate::config::Config;
 use crate::exit::Exit;
 
@@ -42,7 +42,7 @@ pub(super) fn run(global: &Global, args: &Check) -> Result<Exit, Failure> {
     let name = args
         .binary
         .clone()
-        .unwrap_or_else(|| config.instance.binary.display().to_string());
+        .unwrap_or_else(|| config.binary.display().to_string());
     let mut source = open_binary(&name)?;
     let folder = std::env::temp_dir().join(format!("baton-check-{}", std::process::id()));
     let checked = Binary::keep(&folder, &mut source).and_then(|binary| {
@@ -51,7 +51,14 @@ pub(super) fn run(global: &Global, args: &Check) -> Result<Exit, Failure> {
         Ok(manifest)
     });
     let _ = std::fs::remove_dir_all(&folder);
-    let manifest = checked.map_err(|error| usage(&error))?;
+    let manifest = checked.map_err(|error| match error {
+        BinaryError::Config {
+            message,
+            unfit: true,
+        } => Failure::new(Exit::Unfit, message)
+            .way_out("mend the config or the machine; what runs is not affected"),
+        error => usage(&error),
+    })?;
     let value = serde_json::json!({
         "schema": "baton.check/1", "config": file, "binary": name,
         "name": manifest.name, "version": manifest.version, "ok": true,

@@ -37,7 +37,7 @@ pub(super) fn run(global: &Global, args: &Run) -> Result<Exit, Failure> {
                 .way_out(format!("mend it, then: baton check {}", args.prefix))
         })?;
     if let Some(binary) = &args.binary {
-        config.instance.binary.clone_from(binary);
+        config.binary.clone_from(binary);
     }
     logfmt::install(global.verbose);
     let settings = Settings { paths, config };

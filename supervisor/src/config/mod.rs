@@ -1,23 +1,26 @@
 //! `baton.toml`, as far as the supervisor reads it. The primary parses the same text itself; any
 //! top-level table that is not named here belongs to the binary and is passed through unread.
 //!
-//! Mistakes are told as `toml` tells them, with the file's name in front and, where a name is
-//! close to a known one, the question whether that was meant.
+//! The tables that the primary reads too are [`baton_schema::config`]'s, and so is the form of mistakes:
+//! `FILE:LINE:COLUMN: key: expected ..., found ...; way out`.
 
-mod hint;
-mod values;
+mod percent;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use baton_schema::config::{self, Document, Mistake, closest};
 use serde::Deserialize;
-use toml::Spanned;
 
-pub use values::{Lcores, MAX_LCORES, Percent, Prefix, SocketMem};
+pub use baton_schema::config::{Instance, Memory, Port, Prefix, Route};
+pub use percent::Percent;
 
 use crate::period::Period;
-use hint::{closest, explain};
+
+// What the shared tables promise is what the shared memory has places for.
+const _: () = assert!(config::MOST_LCORES == baton_shared_state::LCORES_PER_TENANT);
+const _: () = assert!(config::MOST_SHARDS as usize + 1 == baton_shared_state::CONTROL_SHARD);
 
 /// The top-level names the supervisor reads.
 const OURS: [&str; 5] = ["instance", "port", "route", "upgrade", "metrics"];
@@ -25,7 +28,7 @@ const OURS: [&str; 5] = ["instance", "port", "route", "upgrade", "metrics"];
 /// What stands in the file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
-    /// The instance: prefix, binary, lcores, memory.
+    /// The instance: prefix, lcores, memory.
     pub instance: Instance,
     /// The ports, in order.
     #[serde(default)]
@@ -39,75 +42,15 @@ pub struct Config {
     /// Where metrics will be served.
     #[serde(default)]
     pub metrics: Option<Metrics>,
+    /// What `baton run` starts: `instance.binary`.
+    #[serde(skip)]
+    pub binary: PathBuf,
     /// The whole text, handed to the primary.
     #[serde(skip)]
     pub text: String,
     /// Where it was read.
     #[serde(skip)]
     pub path: PathBuf,
-}
-
-/// `[instance]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Instance {
-    /// Names the arena, sockets, metrics.
-    pub file_prefix: Prefix,
-    /// What `baton run` starts.
-    pub binary: PathBuf,
-    /// CPUs, one lcore each.
-    pub lcores: Lcores,
-    /// MB per NUMA socket.
-    #[serde(default)]
-    pub socket_mem: Option<SocketMem>,
-    /// What an lcore does that has nothing to do.
-    #[serde(default)]
-    pub idle: Idle,
-    /// Units of ownership; as many as lcores unless said.
-    #[serde(default)]
-    pub shards: Option<u16>,
-    /// Packet buffers.
-    #[serde(default)]
-    pub mbufs: Option<u32>,
-    /// What backs the arena.
-    #[serde(default)]
-    pub memory: Memory,
-}
-
-/// `[[port]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Port {
-    /// The name other tables use.
-    pub name: String,
-    /// A virtual device, in DPDK's words.
-    #[serde(default)]
-    pub vdev: Option<String>,
-    /// A PCI device.
-    #[serde(default)]
-    pub allow: Option<String>,
-    /// Own addresses.
-    #[serde(default)]
-    pub address: Vec<String>,
-    /// Receive ring entries.
-    #[serde(default)]
-    pub rxd: Option<u32>,
-    /// Transmit ring entries.
-    #[serde(default)]
-    pub txd: Option<u32>,
-    /// Where packets for the gateway itself go.
-    #[serde(default)]
-    pub punt: Option<Punt>,
-}
-
-/// `[[route]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// Destination prefix.
-    pub prefix: String,
-    /// Next hop.
-    pub via: String,
 }
 
 /// `[upgrade]`
@@ -146,40 +89,6 @@ pub struct Metrics {
     pub listen: String,
 }
 
-/// What an idle lcore does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Idle {
-    /// Spins a while, then sleeps.
-    #[default]
-    Adaptive,
-    /// Burns the core.
-    Spin,
-    /// Sleeps at once.
-    Sleep,
-}
-
-/// What backs the arena.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Memory {
-    /// Anonymous memory that lives as long as a descriptor.
-    #[default]
-    Memfd,
-    /// Files that outlive all processes.
-    Hugetlbfs,
-}
-
-/// Where packets for the gateway itself go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Punt {
-    /// To the kernel's own stack.
-    Kernel,
-    /// Nowhere.
-    Drop,
-}
-
 impl Default for Upgrade {
     fn default() -> Upgrade {
         Upgrade {
@@ -203,23 +112,11 @@ pub enum ConfigError {
         /// What the kernel said.
         source: std::io::Error,
     },
-    /// The text is not a valid config.
-    #[error("{}: {message}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// `toml`'s words, and a suggestion.
+    /// The text is not a valid config, or another instance's.
+    #[error("{message}")]
+    Wrong {
+        /// File, place, key, and what is wrong.
         message: String,
-    },
-    /// The file is another instance's.
-    #[error("{}: file-prefix is \"{found}\", but \"{wanted}\" was asked for; write baton run {found}, or name another file with --config", path.display())]
-    OtherPrefix {
-        /// The file.
-        path: PathBuf,
-        /// In the file.
-        found: String,
-        /// On the command line.
-        wanted: String,
     },
 }
 
@@ -235,87 +132,73 @@ impl Config {
 
     /// Checks a text; `path` is for the messages.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-        let fail = |message: String| ConfigError::Parse {
-            path: path.to_owned(),
-            message,
-        };
-        let mut config: Config = toml::from_str(text).map_err(|error| fail(explain(&error)))?;
-        foreign_tables(text).map_err(fail)?;
-        for (index, port) in config.port.iter().enumerate() {
-            if port.vdev.is_some() == port.allow.is_some() {
-                return Err(fail(format!(
-                    "port {index} \"{}\": exactly one of vdev and allow says what it is",
-                    port.name
-                )));
-            }
-            if config.port[..index]
-                .iter()
-                .any(|other| other.name == port.name)
-            {
-                return Err(fail(format!(
-                    "two ports are named \"{}\"; names are unique",
-                    port.name
-                )));
-            }
-        }
-        if config.shards() == 0 || usize::from(config.shards()) >= baton_shared_state::MAX_SHARDS {
-            return Err(fail(format!(
-                "instance.shards is {}, but 1 to {} are possible",
-                config.shards(),
-                baton_shared_state::MAX_SHARDS - 1
-            )));
-        }
+        let document = Document::new(path.to_string_lossy(), text);
+        let wrong = |message| ConfigError::Wrong { message };
+        let mut config: Config =
+            toml::from_str(text).map_err(|error| wrong(document.explain(&error)))?;
+        config
+            .check()
+            .and_then(|()| foreign_tables(text))
+            .map_err(|mistake| wrong(document.tell(&mistake)))?;
+        config.binary = config.instance.binary.clone().unwrap_or_default();
         config.text = text.to_owned();
         config.path = path.to_owned();
         Ok(config)
     }
 
+    fn check(&self) -> Result<(), Mistake> {
+        let missing = |key, example| {
+            let what = format!("expected a value, found none; add {key} = \"{example}\"");
+            Err(Mistake::at(format!("instance.{key}"), what))
+        };
+        match (&self.instance.binary, &self.instance.lcores) {
+            (None, _) => missing("binary", "/usr/lib/baton/baton-gateway"),
+            (_, None) => missing("lcores", "1"),
+            _ => config::check(&self.instance, &self.port),
+        }
+    }
+
     /// Fails unless the file names `wanted`.
     pub fn of_prefix(self, wanted: &str) -> Result<Config, ConfigError> {
-        if self.instance.file_prefix.0 == wanted {
+        let found = &self.instance.file_prefix.0;
+        if found == wanted {
             return Ok(self);
         }
-        let found = self.instance.file_prefix.0;
-        Err(ConfigError::OtherPrefix {
-            path: self.path,
-            found,
-            wanted: wanted.to_owned(),
-        })
+        let what = format!(
+            "expected \"{wanted}\", which was asked for, found \"{found}\"; write baton run {found}, or name another file with --config"
+        );
+        let message = Document::new(self.path.to_string_lossy(), self.text)
+            .tell(&Mistake::at("instance.file-prefix", what));
+        Err(ConfigError::Wrong { message })
     }
 
     /// Shards: as said, or one for each lcore.
     pub fn shards(&self) -> u16 {
-        self.instance
-            .shards
-            .unwrap_or(u16::try_from(self.instance.lcores.0.len()).unwrap_or(u16::MAX))
+        self.instance.shards()
     }
 
     /// Number of lcores.
     pub fn lcores(&self) -> u16 {
-        u16::try_from(self.instance.lcores.0.len()).unwrap_or(u16::MAX)
+        u16::try_from(self.instance.cpus().len()).unwrap_or(u16::MAX)
     }
 }
 
 /// Top-level names that are not ours have to be tables: a stray key is a mistake, not the binary's.
-fn foreign_tables(text: &str) -> Result<(), String> {
-    let all: BTreeMap<String, Spanned<toml::Value>> =
-        toml::from_str(text).map_err(|error| error.to_string())?;
+fn foreign_tables(text: &str) -> Result<(), Mistake> {
+    let all: BTreeMap<String, toml::Value> = toml::from_str(text).unwrap_or_default();
     for (name, value) in &all {
-        let is_table = value.get_ref().is_table()
+        let is_table = value.is_table()
             || value
-                .get_ref()
                 .as_array()
                 .is_some_and(|list| !list.is_empty() && list.iter().all(toml::Value::is_table));
         if OURS.contains(&name.as_str()) || is_table {
             continue;
         }
-        let line = text[..value.span().start].matches('\n').count() + 1;
         let hint = closest(name, OURS.iter().copied())
             .map(|near| format!("; did you mean `{near}`?"))
             .unwrap_or_default();
-        return Err(format!(
-            "line {line}: `{name}` stands outside of any table{hint}"
-        ));
+        let what = format!("expected a table, found a key outside of any{hint}");
+        return Err(Mistake::at(name, what));
     }
     Ok(())
 }

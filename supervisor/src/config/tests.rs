@@ -72,19 +72,19 @@ fn refusal(from: &str, to: &str) -> String {
 fn the_gateway_of_the_manual_parses() {
     let config = parse(GATEWAY).expect("the manual's own file");
     assert_eq!(config.instance.file_prefix.0, "edge1");
-    assert_eq!(config.instance.lcores.0, [1, 2]);
+    assert_eq!(config.instance.cpus(), [1, 2]);
     assert_eq!((config.lcores(), config.shards()), (2, 2));
     assert_eq!(config.upgrade.soak.0, Duration::from_secs(30));
     assert_eq!(config.upgrade.gate.rate, Some(Percent(-5000)));
     assert_eq!(config.upgrade.gate.drops, Some(Percent(100)));
-    assert_eq!(config.port[0].punt, Some(Punt::Kernel));
+    assert_eq!(config.port[0].punt, Some(config::Punt::Kernel));
     assert_eq!(config.text, GATEWAY);
 }
 
 #[test]
 fn the_router_of_the_manual_parses() {
     let config = parse(ROUTER).expect("the manual's own file");
-    assert_eq!(config.instance.lcores.0, [2, 4]);
+    assert_eq!(config.instance.cpus(), [2, 4]);
     assert_eq!(config.upgrade.keep, 3);
     assert!(config.of_prefix("edge1").is_err());
 }
@@ -97,7 +97,7 @@ fn two_lcores_may_share_a_cpu_and_shards_outnumber_lcores() {
     ))
     .expect("valid");
     assert_eq!(
-        (config.instance.lcores.0.as_slice(), config.shards()),
+        (config.instance.cpus(), config.shards()),
         ([1, 1].as_slice(), 4)
     );
     assert_eq!(config.instance.memory, Memory::Hugetlbfs);
@@ -107,11 +107,11 @@ fn two_lcores_may_share_a_cpu_and_shards_outnumber_lcores() {
 fn an_unknown_key_is_told_with_file_line_column_and_the_near_name() {
     let said = refusal("lcores ", "lcroes ");
     assert!(
-        said.starts_with("/etc/baton/edge1.toml: TOML parse error at line 5, column 1"),
+        said.starts_with("/etc/baton/edge1.toml:5:1: instance.lcroes: "),
         "{said}"
     );
     assert!(said.contains("unknown field `lcroes`"), "{said}");
-    assert!(said.ends_with("did you mean `lcores`?"), "{said}");
+    assert!(said.contains("did you mean `lcores`?"), "{said}");
 }
 
 #[test]
@@ -121,13 +121,13 @@ fn an_unknown_variant_names_the_known_ones() {
         said.contains("expected one of `adaptive`, `spin`, `sleep`"),
         "{said}"
     );
-    assert!(said.ends_with("did you mean `adaptive`?"), "{said}");
+    assert!(said.contains("did you mean `adaptive`?"), "{said}");
 }
 
 #[test]
 fn values_that_do_not_parse_point_at_themselves() {
     for (from, to, words) in [
-        ("\"1-2\"", "\"2-1\"", "neither a CPU"),
+        ("\"1-2\"", "\"2-1\"", "expected CPUs as"),
         ("\"30s\"", "\"30\"", "one of ms, s, m, h, d"),
         ("\"-5%\"", "\"-5\"", "is no share"),
         ("\"1024\"", "\"1 GB\"", "MB per NUMA socket"),
@@ -136,7 +136,7 @@ fn values_that_do_not_parse_point_at_themselves() {
     ] {
         let said = refusal(from, to);
         assert!(
-            said.contains("parse error at line") && said.contains(words),
+            said.starts_with("/etc/baton/edge1.toml:") && said.contains(words),
             "{said}"
         );
     }
@@ -146,7 +146,8 @@ fn values_that_do_not_parse_point_at_themselves() {
 fn a_stray_key_is_not_taken_for_the_binarys() {
     let said = parse(&format!("upgrde = 3\n{GATEWAY}")).expect_err("stray");
     assert!(
-        said.contains("line 1: `upgrde` stands outside of any table; did you mean `upgrade`?"),
+        said.contains("toml:1:10: upgrde: expected a table")
+            && said.contains("did you mean `upgrade`?"),
         "{said}"
     );
 }
@@ -155,13 +156,37 @@ fn a_stray_key_is_not_taken_for_the_binarys() {
 fn a_port_says_what_it_is_exactly_once() {
     assert!(
         refusal("vdev    = \"net_af_xdp0,iface=ens5f0,queue_count=2\"", "")
-            .contains("exactly one of vdev and allow")
+            .contains("exactly one of vdev and allow for port \"inside\", found neither")
     );
-    assert!(refusal("\"outside\"", "\"inside\"").contains("two ports are named \"inside\""));
+    assert!(
+        refusal("\"outside\"", "\"inside\"")
+            .contains("toml:17:11: port[1].name: expected a name of its own")
+    );
 }
 
 #[test]
 fn a_missing_file_names_itself() {
     let error = Config::load(Path::new("/nonexistent/edge1.toml")).expect_err("missing");
     assert!(error.to_string().starts_with("/nonexistent/edge1.toml: "));
+}
+
+#[test]
+fn the_supervisor_needs_a_binary_and_lcores_and_its_own_prefix() {
+    let said = refusal("lcores      = \"1-2\"", "");
+    assert!(
+        said.starts_with("/etc/baton/edge1.toml:2:1: instance.lcores: expected"),
+        "{said}"
+    );
+    let said = refusal("binary      = \"/usr/lib/baton/baton-gateway\"", "");
+    assert!(said.contains(":2:1: instance.binary: expected"), "{said}");
+    let config = parse(GATEWAY).expect("good");
+    assert_eq!(config.binary, Path::new("/usr/lib/baton/baton-gateway"));
+    let said = config
+        .of_prefix("core1")
+        .expect_err("another's")
+        .to_string();
+    assert!(
+        said.contains("edge1.toml:3:15: instance.file-prefix: expected \"core1\""),
+        "{said}"
+    );
 }

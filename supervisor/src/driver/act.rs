@@ -207,7 +207,7 @@ impl Driver {
 
     /// What the processes are called in `ps`.
     pub(super) fn program_name(&self) -> String {
-        let name = self.config.instance.binary.file_name();
+        let name = self.config.binary.file_name();
         name.map_or_else(
             || "baton-primary".to_owned(),
             |name| name.to_string_lossy().into_owned(),

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use baton_shared_state::CHUNK;
 use baton_shared_state::arena::{Arena, ArenaError, ArenaSpec, Memory};
 use baton_shared_state::channel::{ChannelError, Listener};
 use baton_shared_state::directory::{Directory, DirectoryError};
 use baton_shared_state::ledger::{Ledger, LedgerError};
+use baton_shared_state::mempool::Pool;
 use baton_shared_state::paths::Paths;
 use baton_shared_state::vault::Vault;
-use baton_shared_state::{CHUNK, DEFAULT_MBUFS};
 
 use super::handover::Layout;
 use super::jobs::{self, Source, Wake};
@@ -23,12 +24,6 @@ use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::history::History;
 use crate::state::{Event, Machine};
-
-/// Bytes for zones when the config does not say: only what is used is taken, and the arena grows.
-const TABLES: u64 = 256 << 20;
-
-/// The least that makes sense.
-const LEAST_TABLES: u64 = 64 << 20;
 
 /// What `baton run` was given.
 #[derive(Debug)]
@@ -68,6 +63,8 @@ pub enum DriverError {
     Config {
         /// What it said.
         message: String,
+        /// Whether the config is good and this machine is not fit for it.
+        unfit: bool,
     },
     /// No memory.
     #[error(transparent)]
@@ -108,6 +105,7 @@ impl DriverError {
     pub fn exit(&self) -> Exit {
         match self {
             DriverError::Running { .. } | DriverError::Headless { .. } => Exit::Busy,
+            DriverError::Config { unfit: true, .. } => Exit::Unfit,
             DriverError::Binary(_) | DriverError::Config { .. } => Exit::Usage,
             DriverError::Directory(_) | DriverError::Ledger(_) => Exit::Corrupt,
             DriverError::Arena(_) | DriverError::Start { unfit: true, .. } => Exit::Unfit,
@@ -193,7 +191,7 @@ pub(super) struct World {
 
 /// A new instance: the binary is examined first, so that a mistake costs nothing.
 fn fresh(paths: &Paths, config: &Config) -> Result<World, DriverError> {
-    let path = config.instance.binary.clone();
+    let path = config.binary.clone();
     let file = File::open(&path).map_err(|source| {
         DriverError::Binary(BinaryError::Io {
             op: "open",
@@ -213,7 +211,8 @@ fn fresh(paths: &Paths, config: &Config) -> Result<World, DriverError> {
         &paths.prefix,
     )?;
     if let Some(message) = prepared.config_error {
-        return Err(DriverError::Config { message });
+        let unfit = prepared.unfit;
+        return Err(DriverError::Config { message, unfit });
     }
     let arena = Arena::create(&spec(paths, config))?;
     for warning in arena.warnings() {
@@ -309,21 +308,15 @@ pub(super) fn assemble(
 }
 
 fn spec(paths: &Paths, config: &Config) -> ArenaSpec {
-    let mbufs = config.instance.mbufs.unwrap_or(DEFAULT_MBUFS);
-    let packets = u64::from(mbufs) * u64::from(CHUNK + 64);
-    let asked: Option<u64> = config
-        .instance
-        .socket_mem
-        .as_ref()
-        .map(|list| list.0.iter().sum::<u64>() << 20);
+    let instance = &config.instance;
+    let mbufs = instance.mbufs;
+    let packets = Pool::meta_bytes(mbufs) as u64 + u64::from(mbufs) * u64::from(CHUNK);
     ArenaSpec {
         prefix: paths.prefix.clone(),
-        tables_bytes: asked.map_or(TABLES, |bytes| {
-            bytes.saturating_sub(packets).max(LEAST_TABLES)
-        }),
+        tables_bytes: instance.tables_bytes(packets),
         mbufs,
         chunk: CHUNK,
-        memory: match config.instance.memory {
+        memory: match instance.memory {
             config::Memory::Memfd => Memory::Memfd,
             config::Memory::Hugetlbfs => Memory::Hugetlbfs(PathBuf::from("/dev/hugepages")),
         },
@@ -341,27 +334,4 @@ fn make_folder(path: &Path) -> Result<(), DriverError> {
             path: path.to_owned(),
             source,
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_for_zones_is_what_packets_leave_of_it() {
-        let config = |more: &str| {
-            let text = format!(
-                "[instance]\nfile-prefix = \"e\"\nbinary = \"/b\"\nlcores = \"1\"\n{more}\n"
-            );
-            Config::parse(&text, Path::new("e.toml")).expect("valid")
-        };
-        let paths = Paths::of("e");
-        assert_eq!(spec(&paths, &config("")).tables_bytes, TABLES);
-        let with = spec(&paths, &config("socket-mem = \"1024\"\nmbufs = 4096"));
-        assert_eq!(with.tables_bytes, (1 << 30) - 4096 * (2048 + 64));
-        assert_eq!(
-            spec(&paths, &config("socket-mem = \"1\"")).tables_bytes,
-            LEAST_TABLES
-        );
-    }
 }

@@ -92,9 +92,8 @@ fn instance_change(now: &Config, next: &Config) -> Option<String> {
         );
     }
     if now.instance.mbufs != next.instance.mbufs {
-        let text =
-            |mbufs: Option<u32>| mbufs.map_or("the default".to_owned(), |mbufs| mbufs.to_string());
-        return changed("mbufs", text(now.instance.mbufs), text(next.instance.mbufs));
+        let text = |config: &Config| config.instance.mbufs.to_string();
+        return changed("mbufs", text(now), text(next));
     }
     if now.instance.memory != next.instance.memory {
         return changed(

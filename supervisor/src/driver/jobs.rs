@@ -48,6 +48,8 @@ pub(super) struct Prepared {
     pub(super) manifest: Manifest,
     pub(super) config: Option<Config>,
     pub(super) config_error: Option<String>,
+    /// Whether that is because of this machine.
+    pub(super) unfit: bool,
 }
 
 /// How the threads report back: a channel, and a descriptor that wakes the loop.
@@ -97,6 +99,7 @@ pub(super) fn prepare(
         Ok(loaded) => (Some(loaded), None),
         Err(error) => (None, Some(error.to_string())),
     };
+    let mut unfit = false;
     if config_error.is_none() {
         config_error = match binary.check_config(
             name,
@@ -105,7 +108,13 @@ pub(super) fn prepare(
                 .map_or_else(PathBuf::new, |config| config.path.clone()),
         ) {
             Ok(()) => None,
-            Err(BinaryError::Config { message }) => Some(message),
+            Err(BinaryError::Config {
+                message,
+                unfit: not_fit,
+            }) => {
+                unfit = not_fit;
+                Some(message)
+            }
             Err(error) => return Err(error),
         };
     }
@@ -114,6 +123,7 @@ pub(super) fn prepare(
         manifest,
         config,
         config_error,
+        unfit,
     })
 }
 

@@ -45,8 +45,12 @@ fn main() {
         let mut text = String::new();
         let read = std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));
         if read.is_err() || told.fault == "config" {
-            eprintln!("{path}: TOML parse error at line 3, column 1: unknown field `qos`");
+            eprintln!("{path}:3:1: gateway.qos: unknown field `qos`");
             exit(2);
+        }
+        if told.fault == "unfit" {
+            eprintln!("{path}:4:10: instance.lcores: told that this machine is not fit");
+            exit(7);
         }
         return;
     }

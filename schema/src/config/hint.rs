@@ -1,16 +1,7 @@
 //! "Did you mean": the known name nearest to a mistaken one.
 
-/// `toml`'s message, with a suggestion where a name is close to an expected one.
-pub(super) fn explain(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let text = text.trim_end();
-    match suggestion(error.message()) {
-        Some(near) => format!("{text}\ndid you mean `{near}`?"),
-        None => text.to_owned(),
-    }
-}
-
-fn suggestion(message: &str) -> Option<String> {
+/// The name that an error of `serde` may have meant.
+pub(super) fn suggestion(message: &str) -> Option<String> {
     let (unknown, expected) = message.split_once(", expected ")?;
     if !unknown.starts_with("unknown ") {
         return None;
@@ -21,10 +12,7 @@ fn suggestion(message: &str) -> Option<String> {
 }
 
 /// The candidate nearest to `wrong`, if it is near enough to be a slip.
-pub(super) fn closest<'a>(
-    wrong: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn closest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (distance(wrong, candidate), candidate))
         .filter(|(far, candidate)| *far <= 1 + candidate.len() / 4)
