@@ -227,7 +227,12 @@ mod tests {
     #[test]
     fn a_mistake_is_reported_with_file_line_and_column() {
         for (from, to, place, words) in [
-            ("colour", "color", "11:1: own.color: ", "did you mean `colour`?"),
+            (
+                "colour",
+                "color",
+                "11:1: own.color: ",
+                "did you mean `colour`?",
+            ),
             ("[own]", "[owm]", "10:2: owm: ", "did you mean `own`?"),
             ("\"red\"", "3", "11:10: own.colour: ", "expected a string"),
             ("/16", "/33", "8:12: port[0].address[0]: ", "0 to 32"),
@@ -253,6 +258,9 @@ mod tests {
         let config: Config<Own> = parse(&text, "t.toml", "own").expect("the file is good");
         let why = addresses(0, &config.ports[0]).expect_err("IPv6");
         let why = config.locate(why).to_string();
-        assert!(why.starts_with("t.toml:8:12: port[0].address[0]: expected IPv4"), "{why}");
+        assert!(
+            why.starts_with("t.toml:8:12: port[0].address[0]: expected IPv4"),
+            "{why}"
+        );
     }
 }

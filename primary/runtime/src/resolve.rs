@@ -108,11 +108,7 @@ pub(crate) fn declared<D: Datapath>() -> Vec<ZoneDecl> {
 }
 
 /// The size of a zone; a number of ids that no table can have is refused.
-pub(crate) fn size_of(
-    decl: &ZoneDecl,
-    capacity: u32,
-    shards: u16,
-) -> Result<ZoneSize, ZoneError> {
+pub(crate) fn size_of(decl: &ZoneDecl, capacity: u32, shards: u16) -> Result<ZoneSize, ZoneError> {
     IdPlan::new(capacity.max(1), shards).map_err(|why| ZoneError::Refused {
         name: decl.name.clone(),
         why: why.to_string(),

@@ -29,7 +29,10 @@ pub fn main<D: Datapath>() -> ExitCode {
         return print_manifest::<D>();
     }
     if let Some(path) = &args.check_config {
-        return match read::<D>(path).map_err(Refused::Config).and_then(|config| check::check::<D>(&config)) {
+        return match read::<D>(path)
+            .map_err(Refused::Config)
+            .and_then(|config| check::check::<D>(&config))
+        {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => refuse(&why),
         };

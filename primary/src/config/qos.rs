@@ -44,9 +44,7 @@ impl<'de> Deserialize<'de> for Qos {
         let mut classes = [0; CODE_POINTS];
         for ClassTable { dscp, class } in QosTable::deserialize(deserializer)?.class {
             *classes.get_mut(usize::from(dscp)).ok_or_else(|| {
-                D::Error::custom(format!(
-                    "expected a dscp of 0 to 63, found {dscp}"
-                ))
+                D::Error::custom(format!("expected a dscp of 0 to 63, found {dscp}"))
             })? = class;
         }
         Ok(Qos { classes })

@@ -86,7 +86,10 @@ fn check_nat(table: &NatTable, setup: &Setup) -> Result<Nat> {
             "expected at least one port, found none; name those whose hosts are to be translated, or remove [gateway.nat]",
         ));
     }
-    for (key, value) in [("sessions", table.sessions), ("per-source", table.per_source)] {
+    for (key, value) in [
+        ("sessions", table.sessions),
+        ("per-source", table.per_source),
+    ] {
         if value == 0 {
             return Err(Error::at(
                 format!("gateway.nat.{key}"),
@@ -188,9 +191,11 @@ fn forwards(table: &NatTable, outside: &PortInfo, pool: &[Ipv4Addr]) -> Result<V
             );
             return Err(Error::at(key("outside"), what));
         }
-        let mut others = forwards.iter().filter(|other| other.protocol == forward.protocol);
-        if let Some(other) = others
-            .find(|other| other.outside == forward.outside || other.inside == forward.inside)
+        let mut others = forwards
+            .iter()
+            .filter(|other| other.protocol == forward.protocol);
+        if let Some(other) =
+            others.find(|other| other.outside == forward.outside || other.inside == forward.inside)
         {
             let name = match other.outside == forward.outside {
                 true => "outside",

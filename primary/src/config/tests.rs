@@ -1,6 +1,7 @@
 //! The config as operators write it, through the instance's own parser.
 
 use super::*;
+use baton::config::Config;
 use baton::prelude::{CsumSource, Mac, PortId, PortInfo, Setup};
 
 const BASE: &str = r#"
@@ -36,16 +37,17 @@ fn setup() -> Setup {
     Setup::new(vec![inside, outside], vec![], 0, 2)
 }
 
+fn config<Q: QosClasses>(text: &str) -> Result<Config<GatewayTable<Q>>, String> {
+    baton::config::parse(text, "edge1.toml", "gateway").map_err(|why| why.to_string())
+}
+
 fn read<Q: QosClasses>(text: &str) -> Result<GatewayTable<Q>, String> {
-    match baton::config::parse::<GatewayTable<Q>>(text, "edge1.toml", "gateway") {
-        Ok(config) => Ok(config.program),
-        Err(why) => Err(why.to_string()),
-    }
+    config(text).map(|config| config.program)
 }
 
 fn check(text: &str) -> Result<Settings, String> {
-    let table = read::<Qos>(text)?;
-    Settings::new(&table, &setup()).map_err(|why| why.to_string())
+    let config = config::<Qos>(text)?;
+    Settings::new(&config.program, &setup()).map_err(|why| config.locate(why).to_string())
 }
 
 fn refused(text: &str) -> String {
@@ -90,65 +92,113 @@ fn the_newer_program_reads_classes_and_the_older_names_the_way_out() {
     );
     assert!(read::<NoQos>(BASE).is_ok());
     let why = read::<Qos>(&text.replace("46", "64")).unwrap_err();
-    assert!(why.contains("dscp = 64"), "{why}");
+    assert!(
+        why.contains("gateway.qos.class") && why.contains("found 64"),
+        "{why}"
+    );
 }
 
 #[test]
 fn every_mistake_names_its_key_and_a_way_out() {
-    for (from, to, words) in [
+    for (from, to, place, words) in [
         (
-            "inside     = [\"inside\"]",
-            "inside = [\"lan\"]",
-            &["gateway.nat.inside", "lan", "inside"][..],
+            "[\"inside\"]",
+            "[\"lan\"]",
+            "6:15: gateway.nat.inside[0]: ",
+            "\"lan\"; the config has inside",
         ),
         (
-            "inside     = [\"inside\"]",
-            "inside = []",
-            &["gateway.nat.inside", "remove"],
+            "[\"inside\"]",
+            "[]",
+            "6:14: gateway.nat.inside: ",
+            "remove [gateway.nat]",
         ),
         (
-            "outside    = \"outside\"",
-            "outside = \"inside\"",
-            &["gateway.nat.inside", "outside port"],
+            "\"outside\"",
+            "\"wan\"",
+            "7:14: gateway.nat.outside: ",
+            "the config has inside, outside",
         ),
         (
-            "sessions   = 2_000_000",
-            "sessions = 0",
-            &["sessions", "at least 1"],
+            "\"outside\"",
+            "\"inside\"",
+            "6:15: gateway.nat.inside[0]: ",
+            "than the outside one",
         ),
+        (
+            "2_000_000",
+            "0",
+            "10:14: gateway.nat.sessions: ",
+            "at least 1",
+        ),
+        ("4096", "0", "11:14: gateway.nat.per-source: ", "at least 1"),
         (
             "203.0.113.16/28",
             "203.0.113.17/28",
-            &["203.0.113.16/28", "203.0.113.17/32"],
+            "8:15: gateway.nat.pool[0]: ",
+            "203.0.113.17/32",
         ),
         (
             "203.0.113.16/28",
             "10.0.0.0/8",
-            &["gateway.nat.pool", "1024"],
+            "8:14: gateway.nat.pool: ",
+            "at most 1024",
         ),
         (
             "203.0.113.16/28",
             "203.0.113",
-            &["203.0.113.16/28", "found"],
+            "8:15: gateway.nat.pool[0]: ",
+            "203.0.113.16/28",
         ),
-        ("1024-65535", "65535-1024", &["ports", "65535-1024"]),
+        (
+            "1024-65535",
+            "65535-1024",
+            "9:14: gateway.nat.ports: ",
+            "65535-1024",
+        ),
         (
             "203.0.113.2:443",
             "203.0.113.3:443",
-            &["gateway.nat.forward", "203.0.113.3:443", "pool"],
+            "16:12: gateway.nat.forward[0].outside: ",
+            "the pool, found",
         ),
         (
-            "udp = \"5m\"",
-            "udp = \"5 minutes\"",
-            &["5 minutes", "2h4m"],
+            "203.0.113.2:443",
+            "203.0.113.2:0",
+            "16:12: gateway.nat.forward[0].outside: ",
+            "1 to 65535",
         ),
-        ("per-source", "per-sources", &["per-sources", "per-source"]),
-        ("\"tcp\"", "\"sctp\"", &["sctp", "tcp", "udp"]),
+        (
+            "10.0.7.20:443",
+            "10.0.7.20:0",
+            "17:12: gateway.nat.forward[0].inside: ",
+            "1 to 65535",
+        ),
+        (
+            "\"5m\"",
+            "\"5 minutes\"",
+            "12:22: gateway.nat.timeouts.udp: ",
+            "2h4m",
+        ),
+        (
+            "per-source",
+            "per-sources",
+            "11:1: gateway.nat.per-sources: ",
+            "did you mean `per-source`?",
+        ),
+        (
+            "\"tcp\"",
+            "\"sctp\"",
+            "15:12: gateway.nat.forward[0].protocol: ",
+            "`tcp`",
+        ),
     ] {
-        let why = refused(&BASE.replace(from, to));
-        for word in words {
-            assert!(why.contains(word), "{to}: {word:?} is missing in: {why}");
-        }
+        let why = refused(&BASE.replacen(from, to, 1));
+        assert!(
+            why.starts_with(&format!("edge1.toml:{place}")),
+            "{to}: {why}"
+        );
+        assert!(why.contains(words), "{to}: {words:?} is missing in: {why}");
     }
 }
 
