@@ -17,14 +17,19 @@ fn main() -> ExitCode {
     match outcome {
         Ok(note) => {
             if !note.is_empty() {
-                eprintln!("{note}");
+                talk(&note);
             }
             ExitCode::SUCCESS
         }
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("baton-dump: {error}");
+            talk(&format!("baton-dump: {error}"));
             ExitCode::from(error.exit().code())
         }
     }
+}
+
+/// Writes to stderr; that nobody reads it (`2>&1 | head -1`) changes no exit code.
+fn talk(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -190,7 +190,7 @@ pub(crate) fn specs(configs: &[PortConfig], shards: u16) -> Result<Vec<PortSpec>
             return Err(Error::at(
                 key(),
                 format!(
-                    "expected {shards} queues, one for each shard, found {}; set queue_count={shards} (and give the device as many), or instance.shards = {}",
+                    "expected as many queues as shards, {shards}, found {}; set queue_count={shards} (and give the device as many), or instance.shards = {}",
                     spec.queues, spec.queues
                 ),
             ));

@@ -22,7 +22,7 @@ const UNFIT: u8 = 7;
 pub fn main<D: Datapath>() -> ExitCode {
     let args = Args::parse();
     if args.version {
-        println!("{} {}", D::name(), D::version());
+        let _ = writeln!(std::io::stdout(), "{} {}", D::name(), D::version());
         return ExitCode::SUCCESS;
     }
     if args.manifest {
@@ -96,7 +96,7 @@ fn complain(why: &Error, code: u8) -> ExitCode {
 /// by who may. No backtrace is resolved before: that takes a second in which nobody polls.
 fn end_process_on_panic() {
     std::panic::set_hook(Box::new(|info| {
-        eprintln!("{info}\nthis process ends, so that its shards can be taken over");
+        let _ = writeln!(std::io::stderr(), "{info}\nthis process ends, so that its shards can be taken over");
         std::process::abort();
     }));
 }

@@ -9,6 +9,17 @@ use toml::de::{DeTable, DeValue};
 /// Characters of a line that are printed at the most, around the mistake.
 const SHOWN: usize = 160;
 
+/// Characters of a sentence: it may quote a value of any length.
+const LONGEST: usize = 600;
+
+/// The beginning of a text that is too long.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A mistake that the parser cannot see, by the key it stands under: `port[0].vdev`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}")]
@@ -49,9 +60,9 @@ impl Document {
     /// A mistake found after parsing, with its place: the key's value, or the nearest table above a
     /// key that is not there.
     pub fn tell(&self, mistake: &Mistake) -> String {
-        let Mistake { key, what } = mistake;
+        let (key, what) = (short(&mistake.key), short(&mistake.what));
         let root = DeTable::parse(&self.text).ok();
-        match root.and_then(|root| place(root.get_ref(), key)) {
+        match root.and_then(|root| place(root.get_ref(), &mistake.key)) {
             Some(span) => self.show(&span, &format!("{key}: {what}")),
             None => format!("{}: {key}: {what}", self.name),
         }
@@ -64,12 +75,13 @@ impl Document {
             Some(near) => format!("{what}; did you mean `{near}`?"),
             None => what,
         };
+        let what = short(&what);
         let Some(span) = error.span() else {
             return format!("{}: {what}", self.name);
         };
         let root = DeTable::parse(&self.text).ok();
         let key = root.and_then(|root| key_at(root.get_ref(), &span));
-        let what = key.map_or(what.clone(), |key| format!("{key}: {what}"));
+        let what = key.map_or(what.clone(), |key| format!("{}: {what}", short(&key)));
         self.show(&span, &what)
     }
 

@@ -169,6 +169,12 @@ fn a_line_without_end_is_cut_around_the_mistake() {
     let text = GOOD.replace("[\"10.0.0.1/24\"", &format!("[{many}\"10.0.0.1/99\""));
     let said = read(&text).expect_err("99");
     assert!(said.len() < 700, "{} bytes", said.len());
+    let key = GOOD.replace("lcores", &"x".repeat(90_000));
+    let value = GOOD.replace("10.0.0.1/24", &"9".repeat(90_000));
+    for text in [key, value] {
+        let said = read(&text).expect_err("90 kB");
+        assert!(said.len() < 2_000, "{} bytes", said.len());
+    }
     assert!(
         said.lines().nth(2).is_some_and(|line| line.contains("/99")),
         "{said}"
@@ -187,7 +193,10 @@ fn a_key_that_is_not_there_is_placed_at_the_table_that_should_hold_it() {
 fn memory_for_zones_is_what_packets_leave_of_it() {
     let tables = |more: &str| {
         let text = GOOD.replace("\"1-2\"", &format!("\"1\"\n{more}"));
-        read(&text).expect("good").instance.tables_bytes(4096 * 2112)
+        read(&text)
+            .expect("good")
+            .instance
+            .tables_bytes(4096 * 2112)
     };
     assert_eq!(tables(""), TABLES);
     let left = (1 << 30) - 4096 * 2112;

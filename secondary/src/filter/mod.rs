@@ -1,4 +1,4 @@
-//! `--where 'dst_port==443 && age<10s'`: which rows are shown.
+//! `--where 'dst_port==443 && idle<10s'`: which rows are shown.
 //!
 //! ```text
 //!   any        = all ("||" all)*
@@ -127,7 +127,7 @@ impl FilterError {
             text: text.to_owned(),
             at: span.at,
             len: span.len.max(1),
-            why: why.into(),
+            why: short(&why.into(), LONGEST_WHY),
         }
     }
 
@@ -141,8 +141,26 @@ impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let before = self.text[..self.at].chars().count();
         writeln!(f, "--where: {} (column {})", self.why, before + 1)?;
-        writeln!(f, "  | {}", self.text)?;
-        write!(f, "  | {}{}", " ".repeat(before), "^".repeat(self.len))
+        let skip = before.saturating_sub(SHOWN / 2);
+        let shown: String = self.text.chars().skip(skip).take(SHOWN).collect();
+        let room = shown.chars().count().saturating_sub(before - skip).max(1);
+        let (pad, marks) = (before - skip, self.len.min(room));
+        writeln!(f, "  | {}", shown.replace(char::is_control, " "))?;
+        write!(f, "  | {}{}", " ".repeat(pad), "^".repeat(marks))
+    }
+}
+
+/// Characters of the expression that an error shows, around its place.
+const SHOWN: usize = 120;
+
+/// Characters of the sentence: it may name a word of the expression, and all fields of a zone.
+const LONGEST_WHY: usize = 600;
+
+/// The beginning of a text that is too long.
+fn short(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use baton_schema::Kind;
 
 use super::literal::Literal;
 use super::token::{Compare, Span, Token, tokens};
-use super::{FilterError, Node, is_time};
+use super::{FilterError, Node, is_time, short};
 use crate::rows::Column;
 
 /// Deepest nesting of parentheses and `!`: the parser calls itself once for each.
@@ -137,7 +137,11 @@ impl<'a> Parser<'a> {
                 .collect();
             self.error(
                 span,
-                format!("no field \"{name}\" here; there are {}", known.join(", ")),
+                format!(
+                    "no field \"{}\" here; there are {}",
+                    short(name, 40),
+                    known.join(", ")
+                ),
             )
         })
     }

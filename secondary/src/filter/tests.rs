@@ -141,3 +141,25 @@ fn nesting_without_end_is_an_error_not_a_crash() {
             .contains("nested too deep")
     );
 }
+
+#[test]
+fn a_long_expression_is_shown_around_its_mistake_only() {
+    let many = "packets > 1 || ".repeat(6_000);
+    let name = "x".repeat(90_000);
+    for text in [
+        format!("{many}adge<10s || {many}packets > 1"),
+        format!("{name} == 1"),
+        format!("packets == \"{name}"),
+        "é".repeat(50_000),
+    ] {
+        let error = Filter::new(&text, &columns()).unwrap_err().to_string();
+        assert!(error.len() < 1_200, "{} bytes", error.len());
+        let marked = error.lines().nth(2).unwrap_or_default();
+        assert!(marked.contains('^'), "{error}");
+    }
+    let text = format!("{many}adge<10s || {many}packets > 1");
+    let error = Filter::new(&text, &columns()).unwrap_err().to_string();
+    let lines: Vec<&str> = error.lines().collect();
+    let at = lines[2].find('^').expect("a mark");
+    assert_eq!(&lines[1][at..at + 4], "adge");
+}

@@ -201,3 +201,17 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
+
+#[test]
+fn nobody_listening_to_the_errors_changes_no_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_baton-dump"))
+        .args(["edge1", "--image", text(dir.path()), "show", "no.zone"])
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(ended.code(), Some(2));
+}

@@ -158,12 +158,12 @@ pub(super) fn show_progress(global: &Global, line: &Progress) {
         super::print(&serde_json::to_string(line).unwrap_or_default());
     } else if !global.quiet && global.format == super::Format::Table {
         let took = line.duration_ns.map(super::human::time).unwrap_or_default();
-        eprintln!(
+        super::talk(format_args!(
             " {}  {:<9} {:>7}  {}",
             super::human::clock(&line.at),
             line.step,
             took,
             line.text
-        );
+        ));
     }
 }

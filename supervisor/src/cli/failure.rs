@@ -32,9 +32,9 @@ impl Failure {
 
     /// Tells it on stderr, and on stdout too if JSON is asked for.
     pub(super) fn tell(&self, global: &Global) {
-        eprintln!("baton: {}", self.text);
+        super::talk(format_args!("baton: {}", self.text));
         if let Some(way_out) = &self.way_out {
-            eprintln!("way out: {way_out}");
+            super::talk(format_args!("way out: {way_out}"));
         }
         if global.format != Format::Table {
             let value = serde_json::json!({

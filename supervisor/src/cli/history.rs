@@ -52,10 +52,7 @@ pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Exit, Failure> 
         }
     }
     for entry in entries.iter().filter(|entry| !entry.chained) {
-        eprintln!(
-            "baton: receipt #{} does not name the hash of the one before it: one of the two was changed",
-            entry.receipt.number
-        );
+        talk_of_a_changed_receipt(entry.receipt.number);
     }
     if let Some(newest) = entries.first() {
         global.advise(&format!(
@@ -89,12 +86,16 @@ fn one(global: &Global, prefix: &str, history: &History, number: u64) -> Result<
         .read(number)
         .map_err(|error| failure(&error, prefix))?;
     if !entry.chained {
-        eprintln!(
-            "baton: receipt #{number} does not name the hash of the one before it: one of the two was changed"
-        );
+        talk_of_a_changed_receipt(number);
     }
     global.show(&entry.receipt, || detail(&entry.receipt));
     Ok(Exit::Done)
+}
+
+fn talk_of_a_changed_receipt(number: u64) {
+    super::talk(format_args!(
+        "baton: receipt #{number} does not name the hash of the one before it: one of the two was changed"
+    ));
 }
 
 fn failure(error: &HistoryError, prefix: &str) -> Failure {

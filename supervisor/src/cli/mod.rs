@@ -119,7 +119,7 @@ impl Global {
     /// A sentence of advice on stderr.
     fn advise(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            talk(format_args!("{text}"));
         }
     }
 
@@ -140,6 +140,12 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
     let _ = out.flush();
+}
+
+/// Writes to stderr; that nobody reads it (`2>&1 | head -1`) changes no exit code.
+fn talk(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The instance a verb is about: the one named, or the only one there is.

@@ -136,7 +136,7 @@ fn each_mistake_is_told_with_its_place_and_a_way_out() {
             "queue_count=1",
             "queue_count=2",
             "7:8: port[0].vdev: ",
-            "expected 1 queues",
+            "as many queues as shards, 1, found 2",
         ),
         (
             "iface=tap1",
