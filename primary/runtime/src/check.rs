@@ -94,11 +94,11 @@ fn tables<D: Datapath>(config: &Config<D::Config>, shards: u16) -> Result<(), Er
             grown += 1;
         } else {
             return refuse(format!(
-                "expected a number whose memzones find room, found {capacity}, for which {:?} takes {} MiB; of {} MiB (instance.socket-mem) {} are left, and more than {} at once the arena does not grow by: take less, or raise socket-mem (at most {} beside the packet buffers)",
+                "expected a number whose memzones find room, found {capacity}: {:?} takes {} MiB, {} are left of {}, and the arena grows by at most {} at once; take less, or raise instance.socket-mem (up to {} beside the packet buffers)",
                 decl.name,
                 size.div_ceil(1 << 20),
-                have >> 20,
                 left >> 20,
+                have >> 20,
                 segment >> 20,
                 most >> 20
             ));

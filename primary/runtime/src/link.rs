@@ -172,6 +172,17 @@ impl Link {
         answer.map_err(|why| LinkError::ZoneRefused { why })
     }
 
+    /// Segments that the arena has grown by while an answer was waited for; their message stays.
+    pub(crate) fn kept_segments(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        let messages = self.kept.iter().filter_map(|(message, fds)| match message {
+            ToPrimary::Fds { keys, .. } => Some(keys.iter().zip(fds)),
+            _ => None,
+        });
+        messages
+            .flatten()
+            .filter_map(|(key, fd)| Some((key.strip_prefix("segment/")?, fd)))
+    }
+
     /// Says that a zone's content is complete.
     pub(crate) fn zone_ready(&mut self, id: u32) -> Result<(), LinkError> {
         self.send(&FromPrimary::ZoneReady { id }, &[])?;

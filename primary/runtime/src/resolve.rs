@@ -12,6 +12,7 @@ use baton_shared_state::arena::Arena;
 use baton_shared_state::directory::{Directory, ZoneEntry, ZoneSpec};
 use baton_shared_state::table::IdPlan;
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 
 /// Who writes the zone directory.
 pub(crate) enum Authority {
@@ -57,6 +58,7 @@ impl Authority {
                         wanted.stride,
                     )
                     .map_err(|why| refused(why.to_string()))?;
+                map_grown(arena, link).map_err(refused)?;
                 (granted.id, granted.offset, granted.len)
             }
             Authority::Own(directory) => {
@@ -96,6 +98,17 @@ impl Authority {
                 .map_err(|why| refused(why.to_string())),
         }
     }
+}
+
+/// The zone may lie in a segment that came just before the answer.
+fn map_grown(arena: &Arena, link: &Link) -> Result<(), String> {
+    let new = |(name, _): &(&str, &OwnedFd)| arena.segment(name).is_none();
+    for (name, fd) in link.kept_segments().filter(new) {
+        let failed = |why: &dyn core::fmt::Display| format!("new segment {name}: {why}");
+        let fd = fd.try_clone().map_err(|why| failed(&why))?;
+        arena.attach_segment(name, fd).map_err(|why| failed(&why))?;
+    }
+    Ok(())
 }
 
 /// All memzones of a program: its state's and the runtime's own.
@@ -266,3 +279,6 @@ fn no_path(decl: &ZoneDecl, entry: &ZoneEntry) -> ZoneError {
         reads: reads.join(", "),
     }
 }
+
+#[cfg(test)]
+mod tests;

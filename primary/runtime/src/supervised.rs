@@ -221,10 +221,11 @@ impl<D: Datapath> Control<'_, D> {
         Next::On
     }
 
-    /// The arena has grown: maps what is new.
+    /// The arena has grown: maps what is new, unless a zone was wanted there already.
     fn more_segments(&mut self, keys: Vec<String>, fds: Vec<OwnedFd>) {
         for (key, fd) in keys.into_iter().zip(fds) {
             if let Some(name) = key.strip_prefix("segment/")
+                && self.tenant.arena.segment(name).is_none()
                 && let Ok(copy) = sys::process::duplicate(fd.as_fd())
                 && let Err(why) = self.tenant.arena.attach_segment(name, copy)
             {
