@@ -188,3 +188,29 @@ fn a_supervisor_asked_to_end_in_soak_rolls_back_first() {
     world.run();
     assert_eq!(world.owner(), ("1.0".to_owned(), old), "{}", world.log());
 }
+
+#[test]
+fn a_tenant_that_is_stopped_is_named_and_holds_nobody_up() {
+    let world = World::running();
+    let (_, pid) = world.owner();
+    signal(pid, "-STOP");
+    let asked: Vec<_> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| world.baton(&["status", "t"])))
+            .collect();
+        asking
+            .into_iter()
+            .map(|asking| asking.join().expect("status ends"))
+            .collect()
+    });
+    for ran in &asked {
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.contains("the tenant does not answer"), "{ran:?}");
+    }
+    signal(pid, "-CONT");
+    let warned = || world.status()["warnings"].to_string();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while warned().contains("does not answer") {
+        assert!(std::time::Instant::now() < until, "{}", world.log());
+    }
+}

@@ -59,6 +59,9 @@ pub enum ChannelError {
     /// Nothing arrived in time.
     #[error("nothing arrived in time")]
     TimedOut,
+    /// The other end's queue is full.
+    #[error("the other end does not read: its queue is full")]
+    Full,
     /// The other end is gone.
     #[error("the other end has closed the connection")]
     Closed,
@@ -140,13 +143,32 @@ impl Channel {
         message: &T,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ChannelError> {
+        self.send_with(message, fds, MsgFlags::empty())
+    }
+
+    /// Sends one message with its descriptors, or says [`ChannelError::Full`] at once: for a sender that
+    /// has others to serve.
+    pub fn try_send<T: Serialize>(
+        &self,
+        message: &T,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
+        self.send_with(message, fds, MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send_with<T: Serialize>(
+        &self,
+        message: &T,
+        fds: &[BorrowedFd<'_>],
+        flags: MsgFlags,
+    ) -> Result<(), ChannelError> {
         if fds.len() > MAX_FDS {
             return Err(ChannelError::TooManyFds {
                 found: fds.len(),
                 limit: MAX_FDS,
             });
         }
-        self.send_bytes(&wire::encode(message)?, fds)
+        self.send_bytes(&wire::encode(message)?, fds, flags)
     }
 
     /// Receives the next message. `None`: the other end is closed and nothing is left.
@@ -173,16 +195,22 @@ impl Channel {
         })
     }
 
-    fn send_bytes(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+    fn send_bytes(
+        &self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        flags: MsgFlags,
+    ) -> Result<(), ChannelError> {
         let raw: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let rights = if raw.is_empty() { &[][..] } else { &rights };
         let data = [IoSlice::new(bytes)];
         loop {
-            let flags = MsgFlags::MSG_NOSIGNAL;
+            let flags = flags | MsgFlags::MSG_NOSIGNAL;
             match sendmsg::<UnixAddr>(self.fd.as_raw_fd(), &data, rights, flags, None) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Err(ChannelError::Full),
                 Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(ChannelError::Closed),
                 Err(errno) => return Err(io("sendmsg")(errno)),
             }

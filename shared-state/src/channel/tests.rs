@@ -55,7 +55,8 @@ fn waiting_ends_at_the_deadline() {
 #[test]
 fn garbage_is_an_error_and_the_next_message_arrives() {
     let (a, b) = Channel::pair().unwrap();
-    a.send_bytes(b"garbage that is no message", &[]).unwrap();
+    a.send_bytes(b"garbage that is no message", &[], MsgFlags::empty())
+        .unwrap();
     a.send(&9u8, &[]).unwrap();
     assert!(matches!(b.recv::<u8>(soon()), Err(ChannelError::Wire(_))));
     assert_eq!(b.recv::<u8>(soon()).unwrap().unwrap().0, 9);
@@ -66,7 +67,7 @@ fn what_is_too_large_is_refused_at_both_ends() {
     let (a, b) = Channel::pair().unwrap();
     let long = vec![1u8; wire::MAX_MESSAGE + 1];
     assert!(matches!(a.send(&long, &[]), Err(ChannelError::Wire(_))));
-    a.send_bytes(&long, &[]).unwrap();
+    a.send_bytes(&long, &[], MsgFlags::empty()).unwrap();
     let error = b.recv::<u8>(soon()).unwrap_err();
     assert!(
         error.to_string().contains("more than 131072 bytes"),
@@ -86,8 +87,12 @@ fn too_many_descriptors_are_refused_at_both_ends() {
         Err(ChannelError::TooManyFds { .. })
     ));
     for count in [MAX_FDS + 1, MAX_FDS + 40] {
-        a.send_bytes(&wire::encode(&1u8).unwrap(), &vec![a.as_fd(); count])
-            .unwrap();
+        a.send_bytes(
+            &wire::encode(&1u8).unwrap(),
+            &vec![a.as_fd(); count],
+            MsgFlags::empty(),
+        )
+        .unwrap();
         let error = b.recv::<u8>(soon()).unwrap_err();
         assert!(matches!(error, ChannelError::TooManyFds { .. }), "{error}");
     }
@@ -126,4 +131,14 @@ fn a_stale_socket_is_replaced_and_a_foreign_file_is_not() {
     std::fs::write(&file, "x").unwrap();
     assert!(Listener::bind(&file).is_err());
     assert_eq!(std::fs::read(&file).unwrap(), b"x");
+}
+
+#[test]
+fn a_peer_that_does_not_read_blocks_nobody() {
+    let (a, b) = Channel::pair().unwrap();
+    let long = vec![1u8; wire::MAX_MESSAGE / 2];
+    let refused = (0..10_000).find_map(|_| a.try_send(&long, &[]).err());
+    assert!(matches!(refused, Some(ChannelError::Full)), "{refused:?}");
+    b.recv::<Vec<u8>>(soon()).unwrap().unwrap();
+    a.try_send(&long, &[]).expect("there is room again");
 }

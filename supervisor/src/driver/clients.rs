@@ -83,7 +83,7 @@ impl Driver {
             "this instance belongs to uid {own}, you are uid {}: use its account, or root",
             peer.uid
         );
-        let _ = connection.channel.send(&ToClient::Refused { why }, &[]);
+        let _ = connection.channel.try_send(&ToClient::Refused { why }, &[]);
     }
 
     /// A connection has something to say, or ended.

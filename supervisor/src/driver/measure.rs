@@ -15,6 +15,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Questions that a tenant may leave unanswered before it is asked no more.
+const UNANSWERED: usize = 4;
+
 /// What the numbers are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -86,7 +89,7 @@ impl Driver {
         let Some(tenant) = self.tenants.get_mut(side) else {
             return false;
         };
-        let sent = tenant.send(&ToPrimary::GetStats).is_ok();
+        let sent = tenant.snapshots.len() < UNANSWERED && tenant.send(&ToPrimary::GetStats).is_ok();
         if sent {
             tenant.snapshots.push_back(id);
         }

@@ -232,14 +232,14 @@ fn take_in(
         return Ok(None);
     };
     // Answered after the last deposit: the end of what it brings.
-    channel.send(&ToPrimary::GetStats, &[])?;
+    channel.try_send(&ToPrimary::GetStats, &[])?;
     loop {
         match channel.recv::<FromPrimary>(deadline)? {
             Some((FromPrimary::Deposit { keys }, fds)) => {
                 if !vault.put_all(keys, fds) {
                     return Ok(None);
                 }
-                channel.send(&ToPrimary::Acknowledged, &[])?;
+                channel.try_send(&ToPrimary::Acknowledged, &[])?;
             }
             Some((FromPrimary::Snapshot(_), _)) => {
                 return Ok(Some(Returned {

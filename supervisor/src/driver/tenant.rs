@@ -162,7 +162,7 @@ impl Tenant {
     /// Sends it a message; a tenant that is not connected gets none.
     pub(super) fn send(&self, message: &ToPrimary) -> Result<(), ChannelError> {
         match &self.channel {
-            Some(channel) => channel.send(message, &[]),
+            Some(channel) => channel.try_send(message, &[]),
             None => Err(ChannelError::Closed),
         }
     }
@@ -179,7 +179,7 @@ impl Tenant {
             .into_iter()
             .filter_map(|key| vault.get(&key).map(|fd| (key.clone(), fd)))
             .unzip();
-        channel.send(
+        channel.try_send(
             &ToPrimary::Fds {
                 keys,
                 last: self.outbox.is_empty(),

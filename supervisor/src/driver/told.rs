@@ -16,6 +16,9 @@ use crate::plan::Plan;
 use crate::request::{Answer, Last, Progress, Running, Shard, Status};
 use crate::state::{Side, State};
 
+/// An lcore beats in every round, asleep at least each 50 ms.
+const SILENT_NS: u64 = 1_000_000_000;
+
 impl Driver {
     /// The numbers for a `status` are there, or will not come.
     pub(super) fn answer_status(&mut self, id: u64, measured: Measured) {
@@ -42,6 +45,9 @@ impl Driver {
             .numbers()
             .last()
             .and_then(|number| self.history.read(*number).ok());
+        let shards: Vec<Shard> = self.layout.all().map(|shard| self.shard(shard)).collect();
+        let mut warnings = self.arena.warnings();
+        warnings.extend(silent(&shards, now.is_some()));
         Status {
             schema: "baton.status/1".into(),
             prefix: self.paths.prefix.clone(),
@@ -50,7 +56,7 @@ impl Driver {
             supervisor_pid: std::process::id(),
             owner: self.tenants.get(self.serving()).map(Tenant::shown),
             next: self.tenants.get(other(self.serving())).map(Tenant::shown),
-            shards: self.layout.all().map(|shard| self.shard(shard)).collect(),
+            shards,
             stats_interval_ns: before.as_ref().map(|_: &Stats| nanos(interval)),
             stats: now,
             stats_before: before,
@@ -65,7 +71,7 @@ impl Driver {
                 lost: entry.receipt.loss.packets,
                 ended: entry.receipt.ended,
             }),
-            warnings: self.arena.warnings(),
+            warnings,
             huge_pages: self.arena.huge_pages(),
         }
     }
@@ -168,11 +174,28 @@ impl Driver {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        if let Err(error) = connection.channel.send(message, fds) {
+        if let Err(error) = connection.channel.try_send(message, fds) {
             tracing::debug!(prefix = self.paths.prefix, pid = connection.peer.pid, error = %error, "client gone");
             self.connections.remove(&id);
         }
     }
+}
+
+/// What an owner that lives and does nothing looks like.
+fn silent(shards: &[Shard], answered: bool) -> Vec<String> {
+    let late = shards.iter().filter_map(|shard| {
+        let age = shard.heartbeat_age_ns.filter(|age| *age > SILENT_NS)?;
+        Some(format!(
+            "shard {}: its lcore has not passed a burst boundary for {} s: it is stopped, or its CPU is taken; look at the process",
+            shard.shard,
+            age / 1_000_000_000
+        ))
+    });
+    let mut said: Vec<String> = late.collect();
+    if !answered && shards.iter().any(|shard| shard.tenant.is_some()) {
+        said.push("the tenant does not answer: its counters are missing here".into());
+    }
+    said
 }
 
 fn other(side: Side) -> Side {

@@ -101,7 +101,7 @@ impl Driver {
                 last: true,
             };
             if let Some(channel) = &tenant.channel
-                && let Err(error) = channel.send(&message, &[fd.as_fd()])
+                && let Err(error) = channel.try_send(&message, &[fd.as_fd()])
             {
                 tracing::warn!(prefix = self.paths.prefix, pid = tenant.pid, error = %error, "new segment not sent");
             }
