@@ -203,7 +203,7 @@ fn each_mistake_is_told_with_its_place_and_a_way_out() {
             "rows = 1000",
             "rows = 500_000_000",
             "20:8: own.rows: ",
-            "raise socket-mem",
+            "raise instance.socket-mem",
         ),
     ] {
         let why = refused(from, to);
