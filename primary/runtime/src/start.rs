@@ -96,7 +96,10 @@ fn complain(why: &Error, code: u8) -> ExitCode {
 /// by who may. No backtrace is resolved before: that takes a second in which nobody polls.
 fn end_process_on_panic() {
     std::panic::set_hook(Box::new(|info| {
-        let _ = writeln!(std::io::stderr(), "{info}\nthis process ends, so that its shards can be taken over");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{info}\nthis process ends, so that its shards can be taken over"
+        );
         std::process::abort();
     }));
 }

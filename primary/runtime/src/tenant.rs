@@ -93,7 +93,10 @@ impl<D: Datapath> Tenant<D> {
         let cpus = config.cpus();
         let shards = config.shards()?;
         let named = |why: &dyn core::fmt::Display| {
-            Error::new(format!("arena of {:?}: {why}", config.instance.file_prefix.0))
+            Error::new(format!(
+                "arena of {:?}: {why}",
+                config.instance.file_prefix.0
+            ))
         };
         let directory = Directory::open(&arena).map_err(|why| named(&why))?;
         let ledger = Ledger::open(&arena).map_err(|why| named(&why))?;
