@@ -226,6 +226,17 @@ pub enum Phase {
     Audit,
 }
 
+impl Phase {
+    /// The phase of a number, as `phase as u32` gives it.
+    pub fn from_number(number: u32) -> Option<Phase> {
+        use Phase::*;
+        let all = [
+            Plan, Spawn, Attach, Migrate, Warm, Swap, Soak, Commit, Rollback, Retire, Audit,
+        ];
+        all.into_iter().find(|phase| *phase as u32 == number)
+    }
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -166,10 +166,11 @@ fn the_older_ones_death_before_the_swap_ends_the_upgrade_and_restarts_it() {
     let ran = world::finish(upgrade);
     assert_eq!(
         ran.code,
-        0,
-        "the last good binary took over: {ran:?}\n{}",
+        6,
+        "the last good binary took over, and is not what was asked for: {ran:?}\n{}",
         world.log()
     );
+    assert!(ran.err.contains("the previous version forwards"), "{ran:?}");
     assert_eq!(world.receipt(1)["verdict"], "took_over");
     let (version, pid) = world.owner();
     assert_eq!(version, "1.0");
@@ -187,6 +188,47 @@ fn a_supervisor_asked_to_end_in_soak_rolls_back_first() {
     assert_eq!(world::finish(upgrade).code, 6);
     world.run();
     assert_eq!(world.owner(), ("1.0".to_owned(), old), "{}", world.log());
+}
+
+#[test]
+fn an_upgrade_cut_off_with_its_supervisor_has_a_receipt() {
+    let mut world = World::running();
+    let next = world.binary("1.1", 2, &[1, 2], "");
+    let upgrade = world.start(&["upgrade", "t", &next.display().to_string(), "--soak", "20s"]);
+    world.wait_for("soak");
+    world.end_supervisor("-KILL");
+    world::finish(upgrade);
+    world.run();
+    assert_eq!(world.owner().0, "1.1", "{}", world.log());
+    let receipt = world.receipt(1);
+    assert_eq!(receipt["verdict"], "committed", "{receipt}");
+    assert_eq!(receipt["to"]["version"], "1.1", "{receipt}");
+    assert!(
+        receipt["reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("in soak: its supervisor ended")),
+        "{receipt}"
+    );
+    let back = world.baton(&["rollback", "t"]);
+    assert_eq!(
+        back.code,
+        0,
+        "the way back is known: {back:?}\n{}",
+        world.log()
+    );
+    assert_eq!(world.owner().0, "1.0");
+}
+
+#[test]
+fn an_upgrade_that_is_stopped_says_that_nothing_forwards() {
+    let world = World::running();
+    let next = world.binary("1.1", 2, &[1, 2], "");
+    let upgrade = world.start(&["upgrade", "t", &next.display().to_string(), "--soak", "20s"]);
+    world.wait_for("soak");
+    assert_eq!(world.baton(&["stop", "t"]).code, 0);
+    let ran = world::finish(upgrade);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("nothing forwards"), "{ran:?}");
 }
 
 #[test]

@@ -297,7 +297,15 @@ fn counts_loss(name: &str) -> bool {
         return false;
     }
     [
-        "drop", "full", "empty", "missed", "invalid", "no_mbuf", "error",
+        "drop",
+        "full",
+        "empty",
+        "missed",
+        "invalid",
+        "no_mbuf",
+        "error",
+        "oversized",
+        "bad_desc",
     ]
     .iter()
     .any(|word| name.contains(word))

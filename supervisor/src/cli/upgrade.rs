@@ -90,16 +90,20 @@ fn finish(global: &Global, prefix: &str, ended: Ended) -> Result<Exit, Failure> 
         return Err(unexpected(ended));
     };
     global.show(receipt, || summary(receipt, prefix, global.colored()));
-    let next = match receipt.verdict {
-        Verdict::Committed | Verdict::TookOver => {
+    let next = match (receipt.verdict, ended.exit) {
+        (Verdict::Interrupted, _) => {
+            format!("the instance was stopped: nothing forwards.  Way out: baton run {prefix}")
+        }
+        (Verdict::RolledBack, Exit::Failed) => {
+            format!("nothing forwards at this moment.  Way out: baton status {prefix}")
+        }
+        (Verdict::Committed, _) | (Verdict::TookOver, Exit::Done | Exit::Loss) => {
             format!("next: baton status {prefix}   (back: baton rollback {prefix})")
         }
-        Verdict::RolledBack | Verdict::Failed | Verdict::Refused | Verdict::Interrupted => {
-            format!(
-                "the previous version forwards.  Way out: baton history {prefix} {} tells why",
-                receipt.number
-            )
-        }
+        _ => format!(
+            "the previous version forwards.  Way out: baton history {prefix} {} tells why",
+            receipt.number
+        ),
     };
     global.advise(&next);
     Ok(ended.exit)

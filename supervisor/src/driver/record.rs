@@ -37,6 +37,8 @@ pub(super) struct Record {
     pub(super) plan: Option<Plan>,
     /// Another code than the verdict's.
     pub(super) exit: Option<Exit>,
+    /// Who forwards at its end, where that is known.
+    pub(super) forwards: Option<Forwards>,
     /// Clients that want to hear of it.
     pub(super) watchers: Vec<u64>,
     /// What the failing tenant said.
@@ -56,6 +58,14 @@ struct OpenPhase {
     detail: Map<String, Value>,
     text: Vec<String>,
     result: &'static str,
+}
+
+/// Who forwards when a receipt is closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Forwards {
+    Nobody,
+    /// A tenant of this binary.
+    Binary(String),
 }
 
 /// A phase that ended, for the progress shown.
@@ -82,6 +92,7 @@ impl Record {
             soak: Duration::ZERO,
             plan: None,
             exit: None,
+            forwards: None,
             watchers: Vec::new(),
             why: None,
             started: Timestamp::now(),
@@ -264,14 +275,15 @@ impl Record {
                 accounted: mbufs.accounted,
                 unaccounted: mbufs.unaccounted,
             });
-        let loss = Loss::derive(&counters, mbufs.as_ref(), self.lost_sessions);
+        let drops = receipt::drops(self.before.as_ref(), after);
+        let loss = Loss::derive(&counters, &drops, mbufs.as_ref(), self.lost_sessions);
         let mut receipt = Receipt {
             schema: receipt::SCHEMA.to_owned(),
             number: self.number,
             prefix: prefix.to_owned(),
             kind: self.kind.to_owned(),
             reason: self.reason(),
-            drops: receipt::drops(self.before.as_ref(), after),
+            drops,
             asked_by: self.asked_by,
             host,
             started: stamp(self.started),
@@ -289,8 +301,27 @@ impl Record {
             exit_code: 0,
             previous_receipt_sha256: None,
         };
-        receipt.exit_code = self.exit.unwrap_or_else(|| receipt.exit()).code();
+        let forwards = self.forwards.as_ref();
+        receipt.exit_code = self.exit.unwrap_or_else(|| exit(&receipt, forwards)).code();
         receipt
+    }
+}
+
+/// The code of the verb that asked: what it asked for has to forward at the end, and somebody at all.
+fn exit(receipt: &Receipt, forwards: Option<&Forwards>) -> Exit {
+    match forwards {
+        Some(Forwards::Nobody) => Exit::Failed,
+        Some(Forwards::Binary(sha256))
+            if receipt.verdict == Verdict::TookOver
+                && receipt.asked_by.is_some()
+                && receipt
+                    .from
+                    .as_ref()
+                    .is_some_and(|from| from.binary_sha256 == *sha256) =>
+        {
+            Exit::RolledBack
+        }
+        _ => receipt.exit(),
     }
 }
 

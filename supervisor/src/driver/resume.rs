@@ -117,6 +117,10 @@ pub(super) fn resume(
             "runs on other lcores than the config names: undo that change",
         ));
     }
+    let former = alive
+        .iter()
+        .find(|tenant| tenant.pid != owner.record.pid)
+        .cloned();
     end_others(alive, &owner.record);
     let generations = directory.list().into_iter().map(|zone| zone.generation);
     let tenants = alive.iter().map(|tenant| tenant.generation);
@@ -133,6 +137,7 @@ pub(super) fn resume(
     let mut driver = assemble(paths, config, lock, signals, wake, world);
     driver.last_generation = last_generation;
     driver.take_up(owner);
+    driver.note_cut_off(former);
     Ok((driver, Event::Resumed))
 }
 

@@ -9,7 +9,7 @@ use baton_shared_state::{LCORES_PER_TENANT, sys};
 use jiff::Timestamp;
 
 use super::measure::Measured;
-use super::record::{nanos, stamp};
+use super::record::{Forwards, nanos, stamp};
 use super::{Driver, Tenant, host};
 use crate::exit::Exit;
 use crate::plan::Plan;
@@ -115,6 +115,7 @@ impl Driver {
             return;
         };
         self.closing = false;
+        record.forwards = Some(self.forwards());
         let watchers = std::mem::take(&mut record.watchers);
         let refused: Option<Plan> = record.plan.take().filter(|plan| !plan.go);
         let mut receipt = record.finish(&self.paths.prefix, host::host(), after.as_ref());
@@ -129,6 +130,17 @@ impl Driver {
         };
         for id in watchers {
             self.finish_client(id, exit, &answer);
+        }
+    }
+
+    fn forwards(&self) -> Forwards {
+        let over = matches!(
+            self.machine.state,
+            State::Idle | State::Clearing { .. } | State::Stopping { .. } | State::Stopped
+        );
+        match self.tenants.get(self.serving()) {
+            Some(tenant) if !over => Forwards::Binary(tenant.sha256.clone()),
+            _ => Forwards::Nobody,
         }
     }
 

@@ -5,10 +5,12 @@ use std::time::Instant;
 use baton_shared_state::ledger::UpgradeBlock;
 use baton_shared_state::sys;
 
+use super::tenants::TenantRecord;
 use super::{Driver, Tenant};
 use crate::binary;
 use crate::exit::Exit;
-use crate::state::{Outcome, Side, State};
+use crate::receipt::Program;
+use crate::state::{Cause, Outcome, Phase, Side, State, Verdict};
 
 /// Receipts that are looked through for binaries to be kept.
 const RECENT: usize = 16;
@@ -102,6 +104,43 @@ impl Driver {
             spare: [0; 5],
         };
         self.ledger.set_upgrade(&block);
+    }
+
+    /// The receipt that the last supervisor did not come to write: an upgrade was under way when it ended.
+    /// `former` is the tenant that came to nothing with it, if it still lived.
+    pub(super) fn note_cut_off(&mut self, former: Option<TenantRecord>) {
+        let Some(block) = self
+            .ledger
+            .upgrade()
+            .filter(|block| block.id == self.history.next_number())
+        else {
+            return;
+        };
+        let Some(phase) = block.phase.checked_sub(1).and_then(Phase::from_number) else {
+            return;
+        };
+        self.open_record("upgrade", None, Vec::new());
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let other = former.map(|tenant| Program {
+            name: None,
+            version: None,
+            generation: Some(tenant.generation),
+            pid: Some(tenant.pid),
+            binary_sha256: tenant.binary_sha256,
+        });
+        let serves = self.tenants.older.as_ref().map(|tenant| tenant.generation);
+        let verdict = if serves == Some(block.newer_generation) {
+            record.to = std::mem::replace(&mut record.from, other);
+            Verdict::Committed
+        } else {
+            record.to = other;
+            Verdict::Interrupted
+        };
+        record.why = Some("its supervisor ended; who owned the shards goes on".into());
+        record.decide(verdict, Cause::Failed(phase));
+        self.close(None);
     }
 
     /// The end of the supervisor after its machine stopped.

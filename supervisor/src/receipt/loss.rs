@@ -1,23 +1,36 @@
 //! What the counters before and after an upgrade say was lost.
 
+use std::collections::BTreeMap;
+
 use baton_schema::control::Stats;
 
 use super::{DeviceCounter, Drops, Loss, Mbufs};
 
-/// Device counters that count packets lost at a port. An empty fill ring is not among them: what it
-/// cost stands in `rx_dropped`.
-const LOSS_COUNTERS: [&str; 4] = [
+/// Device counters that count packets lost at a port, each once.
+const LOSS_COUNTERS: [&str; 9] = [
     "rx_ring_full",
-    "rx_dropped",
+    "fill_empty",
+    "rx_gso_dropped",
+    "rx_oversized",
+    "rx_bad_desc",
+    "rx_invalid_descs",
     "tx_dropped",
     "tx_invalid_descs",
+    "tx_write_errors",
 ];
+
+/// What some drivers say once more, in sum, of all that they lost on the way in.
+const LOSS_SUM: &str = "rx_dropped";
+
+/// Drop reasons of the runtime itself: a full ring, or a packet that the program forgot.
+const LOSS_REASONS: [&str; 3] = ["runtime_tx_full", "runtime_steer_full", "runtime_forgotten"];
 
 impl Loss {
     /// What the counters before and after say. Unless every number a claim needs was read, it is
     /// not made.
     pub fn derive(
         counters: &[DeviceCounter],
+        drops: &[Drops],
         mbufs: Option<&Mbufs>,
         sessions: Option<u64>,
     ) -> Loss {
@@ -25,23 +38,48 @@ impl Loss {
             sessions,
             ..Loss::default()
         };
-        let lossy: Vec<&DeviceCounter> = counters
+        let reasons: Option<u64> = drops
             .iter()
-            .filter(|counter| LOSS_COUNTERS.contains(&counter.name.as_str()))
-            .collect();
-        let at_ports: Option<u64> = lossy
-            .iter()
-            .map(|counter| Some(counter.after?.saturating_sub(counter.before?)))
+            .filter(|drop| LOSS_REASONS.contains(&drop.reason.as_str()))
+            .map(|drop| Some(drop.after?.saturating_sub(drop.before?)))
             .sum();
-        if let (Some(at_ports), Some(mbufs), false) = (at_ports, mbufs, lossy.is_empty()) {
-            loss.packets = Some(at_ports + mbufs.unaccounted);
-            loss.derived_from = vec!["device_counters".into(), "mbufs.unaccounted".into()];
+        if let (Some(at_ports), Some(reasons), Some(mbufs)) = (at_ports(counters), reasons, mbufs) {
+            loss.packets = Some(at_ports + reasons + mbufs.unaccounted);
+            loss.derived_from = vec![
+                "device_counters".into(),
+                "drops".into(),
+                "mbufs.unaccounted".into(),
+            ];
         }
         if sessions.is_some() {
             loss.derived_from.push("records".into());
         }
         loss
     }
+}
+
+/// What the ports lost, queue by queue: the single counters or their sum, whichever tells of more.
+/// `None` when nothing was counted, or a number is missing.
+fn at_ports(counters: &[DeviceCounter]) -> Option<u64> {
+    let mut queues: BTreeMap<(&str, u16), (u64, u64)> = BTreeMap::new();
+    for counter in counters {
+        let (single, sum) = (
+            LOSS_COUNTERS.contains(&counter.name.as_str()),
+            counter.name == LOSS_SUM,
+        );
+        if !single && !sum {
+            continue;
+        }
+        let lost = counter.after?.saturating_sub(counter.before?);
+        let queue = queues.entry((&counter.port, counter.queue)).or_default();
+        if sum {
+            queue.1 += lost;
+        } else {
+            queue.0 += lost;
+        }
+    }
+    let lost = queues.values().map(|(single, sum)| single.max(sum)).sum();
+    (!queues.is_empty()).then_some(lost)
 }
 
 /// The counters of `before` beside those of `after`, by port, queue and name.
@@ -109,7 +147,11 @@ mod tests {
         let port = PortStats {
             name: "inside".into(),
             driver: "net_af_xdp".into(),
-            device: vec![("rx_ring_full".into(), full), ("rx_wakeups".into(), 9)],
+            device: vec![
+                ("rx_ring_full".into(), full),
+                ("rx_dropped".into(), full),
+                ("rx_wakeups".into(), 9),
+            ],
             ..PortStats::default()
         };
         Stats {
@@ -129,11 +171,11 @@ mod tests {
     fn counters_stand_before_and_after_and_loss_is_their_difference() {
         let counters = device_counters(Some(&stats(3, 0)), Some(&stats(10, 0)));
         assert_eq!((counters[0].before, counters[0].after), (Some(3), Some(10)));
-        let loss = Loss::derive(&counters, Some(&WHOLE), Some(0));
+        let loss = Loss::derive(&counters, &[], Some(&WHOLE), Some(0));
         assert_eq!((loss.packets, loss.sessions), (Some(7), Some(0)));
         assert_eq!(
             loss.derived_from,
-            ["device_counters", "mbufs.unaccounted", "records"]
+            ["device_counters", "drops", "mbufs.unaccounted", "records"]
         );
         assert_eq!((loss.duplicated, loss.reordered), (None, None));
     }
@@ -142,10 +184,29 @@ mod tests {
     fn what_was_not_measured_is_null_and_not_zero() {
         let counters = device_counters(None, Some(&stats(10, 0)));
         assert_eq!(counters[0].before, None);
-        assert_eq!(Loss::derive(&counters, Some(&WHOLE), None), Loss::default());
+        assert_eq!(
+            Loss::derive(&counters, &[], Some(&WHOLE), None),
+            Loss::default()
+        );
         let both = device_counters(Some(&stats(0, 0)), Some(&stats(0, 0)));
-        assert_eq!(Loss::derive(&both, None, None).packets, None);
-        assert_eq!(Loss::derive(&[], Some(&WHOLE), None).packets, None);
+        assert_eq!(Loss::derive(&both, &[], None, None).packets, None);
+        assert_eq!(Loss::derive(&[], &[], Some(&WHOLE), None).packets, None);
+    }
+
+    #[test]
+    fn what_the_runtime_itself_dropped_is_lost_too() {
+        let with = |reason: &str, count| Stats {
+            drops: vec![(reason.into(), count)],
+            ..stats(0, 0)
+        };
+        let lost = |reason: &str| {
+            let (before, after) = (with(reason, 1), with(reason, 4));
+            let counters = device_counters(Some(&before), Some(&after));
+            let rows = drops(Some(&before), Some(&after));
+            Loss::derive(&counters, &rows, Some(&WHOLE), None).packets
+        };
+        assert_eq!(lost("runtime_tx_full"), Some(3));
+        assert_eq!(lost("ttl_exceeded"), Some(0), "the program meant to");
     }
 
     #[test]

@@ -267,7 +267,7 @@ pub enum Verdict {
     Failed,
     /// A survivor or a fresh start of the last good binary forwards.
     TookOver,
-    /// Ended by `baton stop`.
+    /// Ended by `baton stop`, or with its supervisor.
     Interrupted,
 }
 

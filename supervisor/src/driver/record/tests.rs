@@ -107,3 +107,40 @@ fn a_queue_says_how_long_its_ring_bears_the_rate() {
         (Some(4_096_000), Some(9))
     );
 }
+
+#[test]
+fn the_code_says_whether_what_was_asked_for_forwards() {
+    let code = |verdict, forwards| {
+        let mut record = Record::new(1, "upgrade");
+        let program = |sha256: &str| Program {
+            name: None,
+            version: None,
+            generation: None,
+            pid: None,
+            binary_sha256: sha256.into(),
+        };
+        (record.from, record.to) = (Some(program("old")), Some(program("new")));
+        record.asked_by = Some(AskedBy {
+            uid: 0,
+            user: None,
+            argv: Vec::new(),
+        });
+        record.decide(verdict, Cause::Died(Side::Older, Phase::Migrate));
+        record.forwards = Some(forwards);
+        record.finish("edge1", host(), None).exit_code
+    };
+    let binary = |sha256: &str| Forwards::Binary(sha256.into());
+    assert_eq!(
+        code(Verdict::TookOver, binary("old")),
+        Exit::RolledBack.code()
+    );
+    assert_eq!(code(Verdict::TookOver, binary("new")), Exit::Done.code());
+    assert_eq!(
+        code(Verdict::RolledBack, binary("old")),
+        Exit::RolledBack.code()
+    );
+    assert_eq!(
+        code(Verdict::RolledBack, Forwards::Nobody),
+        Exit::Failed.code()
+    );
+}
