@@ -45,7 +45,7 @@ pub struct Accounting {
 /// What [`settle`] did with the buffers a dead shard left in no window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Given back to the common ring.
+    /// Free again: in the common ring, or in the shard's cache.
     pub freed: Vec<u32>,
     /// Were in the dead lcore's hands: now the caller's, who goes on with them or frees them.
     pub in_hand: Vec<u32>,
@@ -140,28 +140,40 @@ impl Accounting {
 
 /// Settles what a dead shard had between two windows; the caller owns the shard now.
 ///
-/// Only the pool's own steps are settled here: free or on the way (cache, pool) goes back to the
-/// common ring, in hand goes to the caller. What says it is in a ring of a port is that port's to
-/// repair, before. A mbuf that a *live* shard is moving at this moment is left alone: it says
-/// "pool" and is not named past the end of the dead shard's cache.
+/// Only the pool's own steps are settled here: what the dead one was moving into the common ring, or had
+/// taken out of it, goes there; what it was putting into its cache goes there; in hand goes to the caller,
+/// who gives back what it does not want through that shard's cache. What says it is in a ring of a port is
+/// that port's to repair, before. A mbuf that a *live* shard is moving at this moment is left alone: it says
+/// "pool", and that shard names it.
+///
+/// Order: a mbuf is in a window before the note of it ends, so a death in here leaves it to the next call.
 pub fn settle(pool: Pool, dead: usize, accounting: &Accounting) -> Settled {
     let shard = dead as u16;
     let moving = pool.moving(dead);
     let mut settled = Settled::default();
+    let nowhere = |m: u32| {
+        let mut shown = false;
+        pool.ring().window(&mut |other| shown |= other == m);
+        !shown && !pool.is_moving_elsewhere(m, dead) && pool.place(m).holder == Holder::POOL
+    };
     for (m, place) in &accounting.unaccounted {
-        let (kind, whose) = (place.holder.kind(), place.holder.a());
-        let freed = kind == HolderKind::Cache && whose == shard
-            || kind == HolderKind::Pool && moving.contains(m);
-        if freed {
-            let app = Place::new(Holder::app(shard), 0);
-            pool.set_place(*m, app);
-            pool.free_one(*m);
+        if place.holder.kind() == HolderKind::Pool && moving.contains(m) && nowhere(*m) {
+            let put = pool.ring().enqueue_burst(&[*m]);
+            assert!(put == 1, "the common ring has room for every mbuf");
             settled.freed.push(*m);
-        } else if kind == HolderKind::App && whose == shard {
-            settled.in_hand.push(*m);
         }
     }
     pool.settle_moving(dead);
+    let mut cache = pool.cache(dead);
+    for (m, place) in &accounting.unaccounted {
+        if place.holder == Holder::cache(shard) {
+            cache.put_back(*m);
+            settled.freed.push(*m);
+        } else if place.holder == Holder::app(shard) {
+            settled.in_hand.push(*m);
+        }
+    }
+    settled.freed.sort_unstable();
     settled
 }
 

@@ -1,13 +1,18 @@
-//! The atomic types of the workspace: `core`'s, or `loom`'s under `--cfg loom`.
+//! The atomic types of the workspace: `core`'s, `loom`'s under `--cfg loom`, or with the feature
+//! `crash-points` [`crash`]'s, which can end the process before any one of their stores.
 //!
 //! Every word that several threads or processes touch is one of these, so that a model checker
 //! can be put under the algorithms by changing this file alone.
 
+#[cfg(all(feature = "crash-points", not(loom)))]
+pub mod crash;
+
+#[cfg(not(any(loom, feature = "crash-points")))]
+pub use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 #[cfg(not(loom))]
-pub use core::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
-    fence,
-};
+pub use core::sync::atomic::{Ordering, compiler_fence, fence};
+#[cfg(all(feature = "crash-points", not(loom)))]
+pub use crash::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 #[cfg(loom)]
 pub use loom::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,

@@ -22,6 +22,7 @@ use crate::steering::Steering;
 use crate::transition::{Fold, Transition};
 use crate::zone::Gain;
 use baton_shared_state::BURST;
+use baton_shared_state::audit::{Audit, settle};
 use baton_shared_state::mbuf::Packet;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::BorrowedFd;
@@ -108,6 +109,10 @@ impl<D: Datapath> Run<D> {
                 Gain::FromDead => queue.repair(&mut io.cache, &mut held),
                 Gain::First | Gain::Handed => queue.resume(&mut io.cache),
             }
+        }
+        if how == Gain::FromDead {
+            let pool = io.pool;
+            settle(pool, usize::from(io.index), &Audit::new(pool).finish());
         }
         let delta = self.shard.gain(how);
         for packets in held.chunks(BURST) {

@@ -174,6 +174,16 @@ impl Cache {
         }
     }
 
+    /// Takes in a mbuf whose place says it is in here already, though the cache does not show it.
+    pub(crate) fn put_back(&mut self, m: u32) {
+        let mut len = self.slot.len();
+        if len == CACHE_SIZE {
+            len = self.spill(len);
+        }
+        self.slot.entries[len].store(m, Ordering::Relaxed);
+        self.slot.set_len(len + 1);
+    }
+
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {

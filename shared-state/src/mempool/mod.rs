@@ -295,6 +295,14 @@ impl Pool {
         self.0.caches[shard].moving()
     }
 
+    /// Whether another shard than `but` names a mbuf as on its way.
+    pub(crate) fn is_moving_elsewhere(self, m: u32, but: usize) -> bool {
+        let caches = self.0.caches.iter().enumerate();
+        caches
+            .filter(|(shard, _)| *shard != but)
+            .any(|(_, slot)| slot.moving().contains(&m))
+    }
+
     /// Leaves a shard's cache as a death in the middle of a refill or spill would.
     #[cfg(test)]
     pub(crate) fn name_moving(self, shard: usize, mbufs: &[u32]) {
