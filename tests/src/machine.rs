@@ -32,6 +32,19 @@ impl Cpus {
     }
 }
 
+/// Milliseconds that the host of a virtual machine has given to others, over all CPUs, since boot
+/// (`steal` in proc_stat(5), in ticks of 10 ms).
+pub fn stolen_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    stolen(&stat) * 10
+}
+
+fn stolen(stat: &str) -> u64 {
+    let all = stat.lines().next().unwrap_or_default();
+    let steal = all.split_whitespace().nth(8);
+    steal.and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
+}
+
 /// Confines the calling thread, and whatever it starts, to one CPU.
 pub fn pin(cpu: usize) -> nix::Result<()> {
     let mut set = CpuSet::new();
@@ -71,6 +84,12 @@ mod tests {
             allowed.is_set(cpus.rest).expect("a CPU number")
                 && allowed.is_set(cpus.lcores).expect("a CPU number")
         );
+    }
+
+    #[test]
+    fn stolen_time_is_the_eighth_number() {
+        assert_eq!(stolen("cpu  1 2 3 4 5 6 7 88 9 10\ncpu0 1 1 1"), 88);
+        assert_eq!(stolen(""), 0);
     }
 
     #[test]

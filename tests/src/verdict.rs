@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::instance::{Instance, Numbers};
 use crate::lab::{EndLosses, Lab, LabError};
+use crate::machine;
 use crate::tcp::TcpCounters;
 use crate::traffic::report::Report;
 
@@ -16,6 +17,7 @@ pub struct Snapshot {
     interfaces: EndLosses,
     numbers: Numbers,
     tcp: TcpCounters,
+    stolen_ms: u64,
 }
 
 /// The judgement of one run.
@@ -59,6 +61,8 @@ pub struct Verdict {
     pub gaps_forward_ns: Vec<u64>,
     /// Those of the way back alone, sorted.
     pub gaps_back_ns: Vec<u64>,
+    /// CPU time in ms that the host gave to others meanwhile: a loss beside much of it may be the machine's.
+    pub stolen_ms: u64,
     /// Every counter behind the sums that is not zero.
     pub reasons: BTreeMap<String, u64>,
 }
@@ -75,6 +79,7 @@ impl Snapshot {
             interfaces: lab.losses()?,
             numbers: instance.counts()?,
             tcp,
+            stolen_ms: machine::stolen_ms(),
         })
     }
 
@@ -150,6 +155,7 @@ impl Verdict {
             gaps_ns: Vec::new(),
             gaps_forward_ns: Vec::new(),
             gaps_back_ns: Vec::new(),
+            stolen_ms: after.stolen_ms.saturating_sub(before.stolen_ms),
             reasons,
         }
     }
@@ -192,11 +198,15 @@ impl Verdict {
             .iter()
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
-        match (places.is_empty(), self.lost) {
-            (false, _) => Some(places.join(", ")),
-            (true, 0) => None,
-            (true, lost) => Some(format!("{lost} packets, by no counter we know")),
-        }
+        let place = match (places.is_empty(), self.lost) {
+            (false, _) => places.join(", "),
+            (true, 0) => return None,
+            (true, lost) => format!("{lost} packets, by no counter we know"),
+        };
+        Some(match self.stolen_ms {
+            0 => place,
+            ms => format!("{place}; the host took {ms} ms of CPU time meanwhile"),
+        })
     }
 
     /// The gap below which this share of all gaps lies.

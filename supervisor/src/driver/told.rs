@@ -48,6 +48,7 @@ impl Driver {
         let shards: Vec<Shard> = self.layout.all().map(|shard| self.shard(shard)).collect();
         let mut warnings = self.arena.warnings();
         warnings.extend(silent(&shards, now.is_some()));
+        warnings.extend(now.iter().flat_map(too_large));
         Status {
             schema: "baton.status/1".into(),
             prefix: self.paths.prefix.clone(),
@@ -210,10 +211,72 @@ fn silent(shards: &[Shard], answered: bool) -> Vec<String> {
     said
 }
 
+/// Frames that a port cannot carry: what is behind a connection that hardly moves.
+fn too_large(stats: &Stats) -> Vec<String> {
+    let counted = |name: &str| {
+        let of = move |port: &baton_schema::control::PortStats| {
+            let found = port.device.iter().find(|(found, _)| found == name);
+            found.map_or(0, |(_, count)| *count)
+        };
+        stats.ports.iter().map(of).sum::<u64>()
+    };
+    let kinds = [
+        ("rx_gso_dropped", "frames of several segments (TSO, GSO)"),
+        ("rx_oversized", "frames longer than a buffer"),
+    ];
+    let seen = kinds.iter().map(|(name, what)| (name, what, counted(name)));
+    seen.filter(|(.., count)| *count > 0)
+        .map(|(name, what, count)| {
+            format!("{count} {what} were dropped ({name}): ethtool -K INTERFACE tso off gso off at the sender")
+        })
+        .collect()
+}
+
 fn other(side: Side) -> Side {
     if side == Side::Older {
         Side::Newer
     } else {
         Side::Older
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_schema::control::PortStats;
+
+    use super::*;
+
+    #[test]
+    fn frames_that_no_port_carries_are_named() {
+        let port = |count| PortStats {
+            device: vec![("rx_gso_dropped".into(), count), ("rx_ring_full".into(), 3)],
+            ..PortStats::default()
+        };
+        let stats = |counts: &[u64]| Stats {
+            ports: counts.iter().map(|count| port(*count)).collect(),
+            ..Stats::default()
+        };
+        assert!(too_large(&stats(&[0, 0])).is_empty());
+        let said = too_large(&stats(&[400, 12]));
+        assert!(
+            said.len() == 1 && said[0].starts_with("412 frames of several segments"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn an_owner_without_a_heartbeat_is_named() {
+        let shard = |age| Shard {
+            shard: 2,
+            tenant: Some(0),
+            lcore: Some(0),
+            generation: 1,
+            epoch: 1,
+            heartbeat_age_ns: Some(age),
+        };
+        assert!(silent(&[shard(SILENT_NS / 2)], true).is_empty());
+        let said = silent(&[shard(5 * SILENT_NS)], false);
+        assert!(said[0].starts_with("shard 2: its lcore has not passed a burst boundary for 5 s"));
+        assert!(said[1].contains("does not answer"));
     }
 }

@@ -45,17 +45,20 @@ pub fn soak(wishes: &Wishes, cycles: u32) -> Result<bool, Failure> {
         leaked,
         rate,
     } = &run;
+    let swaps = verdict.gaps_ns.len() / usize::from(wishes.shards.max(1));
     println!("{done}");
+    if !verdict.kept_up() {
+        println!(
+            "the generator reached {} of {rate} packets/s: its CPU is taken",
+            verdict.rate_reached
+        );
+    }
     println!(
-        "soak: swaps={} rate={rate} sent={} received={} lost={} duplicated={} reordered={} leaked={leaked}",
-        verdict.gaps_ns.len() / usize::from(wishes.shards.max(1)),
-        verdict.sent,
-        verdict.received,
-        verdict.lost,
-        verdict.duplicated,
-        verdict.reordered
+        "soak: swaps={swaps} rate={rate} sent={} received={} lost={} duplicated={} reordered={} leaked={leaked}",
+        verdict.sent, verdict.received, verdict.lost, verdict.duplicated, verdict.reordered
     );
-    Ok(verdict.reached_every_packet() && *leaked == 0)
+    let all = swaps >= cycles as usize && verdict.kept_up();
+    Ok(verdict.reached_every_packet() && *leaked == 0 && all)
 }
 
 /// The gaps of many changes of hands, with their conditions.
