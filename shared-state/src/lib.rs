@@ -44,6 +44,8 @@ pub mod place;
 pub mod region;
 pub mod ring;
 #[cfg(not(loom))]
+pub mod rss;
+#[cfg(not(loom))]
 pub mod sys;
 #[cfg(not(loom))]
 pub mod table;
