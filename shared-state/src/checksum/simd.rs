@@ -1,0 +1,181 @@
+//! The ones' complement sum of bytes, in the byte order of the processor.
+//!
+//! Every path adds wide and folds at the end: 2^16 = 1 modulo 65,535, so any split of the bytes
+//! into words that begin at even places gives the same sum. A sum is 0 only if all bytes are.
+
+/// From this many bytes on the vector paths are faster than the scalar one.
+pub const SIMD_FROM: usize = 96;
+
+/// How a sum is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// 64 bits at a time.
+    Scalar,
+    /// 32 bytes at a time.
+    Avx2,
+    /// 64 bytes at a time, the rest by a mask.
+    Avx512,
+}
+
+impl Path {
+    /// Every path.
+    pub const ALL: [Path; 3] = [Path::Scalar, Path::Avx2, Path::Avx512];
+}
+
+/// The folded sum by one path, if this processor has it.
+pub(super) fn by(path: Path, bytes: &[u8]) -> Option<u16> {
+    match path {
+        Path::Scalar => Some(scalar(bytes)),
+        // SAFETY: the processor was just asked.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 if x86::has_avx2() => Some(unsafe { x86::avx2(bytes) }),
+        // SAFETY: the processor was just asked.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 if x86::has_avx512() => Some(unsafe { x86::avx512(bytes) }),
+        _ => None,
+    }
+}
+
+/// The folded sum of many bytes by the widest path.
+#[inline]
+pub(super) fn long(bytes: &[u8]) -> u16 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // What was detected is kept by the standard library: one load and a test.
+        if x86::has_avx512() {
+            // SAFETY: the processor was just asked.
+            return unsafe { x86::avx512(bytes) };
+        }
+        if x86::has_avx2() {
+            // SAFETY: the processor was just asked.
+            return unsafe { x86::avx2(bytes) };
+        }
+    }
+    scalar(bytes)
+}
+
+/// The folded sum, 64 bits at a time with an end-around carry.
+#[inline]
+pub(super) fn scalar(bytes: &[u8]) -> u16 {
+    let (chunks, tail) = bytes.as_chunks::<8>();
+    let (mut a, mut b) = (0u64, 0u64);
+    let (pairs, odd) = chunks.as_chunks::<2>();
+    for [x, y] in pairs {
+        a = add(a, u64::from_ne_bytes(*x));
+        b = add(b, u64::from_ne_bytes(*y));
+    }
+    if let [x] = odd {
+        a = add(a, u64::from_ne_bytes(*x));
+    }
+    fold(add(add(a, b), short(tail)))
+}
+
+/// Fewer than eight bytes as a word with zeros behind.
+#[inline]
+fn short(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    let (pairs, last) = bytes.as_chunks::<2>();
+    for (to, pair) in word.chunks_exact_mut(2).zip(pairs) {
+        to.copy_from_slice(pair);
+    }
+    if let [byte] = last {
+        word[bytes.len() - 1] = *byte;
+    }
+    u64::from_ne_bytes(word)
+}
+
+/// Adds modulo 2^64 - 1.
+#[inline(always)]
+fn add(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u64::from(carry)
+}
+
+/// 64 bits in 16, modulo 65,535.
+#[inline(always)]
+fn fold(sum: u64) -> u16 {
+    let half = add32(sum as u32, (sum >> 32) as u32);
+    let (quarter, carry) = (half as u16).overflowing_add((half >> 16) as u16);
+    quarter + u16::from(carry)
+}
+
+/// Adds modulo 2^32 - 1.
+#[inline(always)]
+fn add32(a: u32, b: u32) -> u32 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + u32::from(carry)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::arch::x86_64::*;
+
+    use super::{add, fold, scalar};
+
+    #[inline]
+    pub(super) fn has_avx2() -> bool {
+        is_x86_feature_detected!("avx2")
+    }
+
+    #[inline]
+    pub(super) fn has_avx512() -> bool {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+    }
+
+    /// # Safety
+    /// [`has_avx2`].
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn avx2(bytes: &[u8]) -> u16 {
+        let halves = _mm256_set1_epi64x(0xffff_ffff);
+        let mut sums = [_mm256_setzero_si256(); 2];
+        let (chunks, tail) = bytes.as_chunks::<32>();
+        for chunk in chunks {
+            // SAFETY: the chunk is 32 bytes; the load asks no alignment.
+            let words = unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) };
+            sums[0] = _mm256_add_epi64(sums[0], _mm256_and_si256(words, halves));
+            sums[1] = _mm256_add_epi64(sums[1], _mm256_srli_epi64::<32>(words));
+        }
+        let sum = _mm256_add_epi64(sums[0], sums[1]);
+        let sum = _mm_add_epi64(
+            _mm256_castsi256_si128(sum),
+            _mm256_extracti128_si256::<1>(sum),
+        );
+        let sum = _mm_add_epi64(sum, _mm_unpackhi_epi64(sum, sum));
+        // Each lane added 32-bit words: it would need 2^32 chunks to overflow.
+        let sum = _mm_cvtsi128_si64(sum) as u64;
+        fold(add(sum, u64::from(scalar(tail))))
+    }
+
+    /// # Safety
+    /// [`has_avx512`].
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn avx512(bytes: &[u8]) -> u16 {
+        let halves = _mm512_set1_epi64(0xffff_ffff);
+        let mut sums = [_mm512_setzero_si512(); 4];
+        let (pairs, rest) = bytes.as_chunks::<128>();
+        for pair in pairs {
+            // SAFETY: the pair is 128 bytes; the loads ask no alignment.
+            let (a, b) = unsafe {
+                (
+                    _mm512_loadu_si512(pair.as_ptr().cast()),
+                    _mm512_loadu_si512(pair.as_ptr().add(64).cast()),
+                )
+            };
+            sums[0] = _mm512_add_epi64(sums[0], _mm512_and_si512(a, halves));
+            sums[1] = _mm512_add_epi64(sums[1], _mm512_srli_epi64::<32>(a));
+            sums[2] = _mm512_add_epi64(sums[2], _mm512_and_si512(b, halves));
+            sums[3] = _mm512_add_epi64(sums[3], _mm512_srli_epi64::<32>(b));
+        }
+        for part in rest.chunks(64) {
+            let mask = u64::MAX >> (64 - part.len());
+            // SAFETY: the mask lets the load touch the bytes of `part` alone, 1 to 64.
+            let words = unsafe { _mm512_maskz_loadu_epi8(mask, part.as_ptr().cast()) };
+            sums[0] = _mm512_add_epi64(sums[0], _mm512_and_si512(words, halves));
+            sums[1] = _mm512_add_epi64(sums[1], _mm512_srli_epi64::<32>(words));
+        }
+        let [a, b, c, d] = sums;
+        let sum = _mm512_add_epi64(_mm512_add_epi64(a, b), _mm512_add_epi64(c, d));
+        // Each lane added 32-bit words: it would need 2^32 chunks to overflow.
+        fold(_mm512_reduce_add_epi64(sum) as u64)
+    }
+}
