@@ -83,14 +83,15 @@ struct Round<'a> {
 impl Round<'_> {
     #[inline(always)]
     fn each(&mut self, mark: impl Fn(Meter, u64, u32, Color) -> Color) {
+        let (mut now, mut colors) = (self.now, 0);
+        let (order, meters) = (self.order, self.meters);
         for i in 0..N {
-            self.now += 100;
-            let meter = self
-                .meters
-                .at(self.order[i as usize & (self.order.len() - 1)]);
+            now += 100;
+            let meter = meters.at(order[i as usize & (order.len() - 1)]);
             let came = COLORS[i as usize & 1];
-            self.colors += mark(meter, self.now, 64 + (i & 1023) as u32, came) as u64;
+            colors += mark(meter, now, 64 + (i & 1023) as u32, came) as u64;
         }
+        (self.now, self.colors) = (now, self.colors + colors);
     }
 }
 

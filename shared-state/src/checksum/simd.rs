@@ -37,7 +37,7 @@ pub(super) fn by(path: Path, bytes: &[u8]) -> Option<u16> {
 }
 
 /// The folded sum of many bytes by the widest path.
-#[inline]
+#[inline(never)]
 pub(super) fn long(bytes: &[u8]) -> u16 {
     #[cfg(target_arch = "x86_64")]
     {
@@ -54,63 +54,67 @@ pub(super) fn long(bytes: &[u8]) -> u16 {
     scalar(bytes)
 }
 
-/// The folded sum, 64 bits at a time with an end-around carry.
+/// The folded sum, 64 bits at a time; carries are counted.
 #[inline]
 pub(super) fn scalar(bytes: &[u8]) -> u16 {
-    let (chunks, tail) = bytes.as_chunks::<8>();
-    let (mut a, mut b) = (0u64, 0u64);
-    let (pairs, odd) = chunks.as_chunks::<2>();
-    for [x, y] in pairs {
-        a = add(a, u64::from_ne_bytes(*x));
-        b = add(b, u64::from_ne_bytes(*y));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let (words, tail) = rest.as_chunks::<8>();
+    let (mut sum, mut carries) = (0u64, 0);
+    for block in blocks {
+        let mut carry = false;
+        for word in block.as_chunks::<8>().0 {
+            (sum, carry) = carrying_add(sum, u64::from_ne_bytes(*word), carry);
+        }
+        carries += u64::from(carry);
     }
-    if let [x] = odd {
-        a = add(a, u64::from_ne_bytes(*x));
+    for word in words {
+        let carry;
+        (sum, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
+        carries += u64::from(carry);
     }
-    fold(add(add(a, b), short(tail)))
+    fold(sum, carries + short(tail))
 }
 
-/// Fewer than eight bytes as a word with zeros behind.
+/// The sum of fewer than eight bytes, not folded.
 #[inline]
 fn short(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    let (pairs, last) = bytes.as_chunks::<2>();
-    for (to, pair) in word.chunks_exact_mut(2).zip(pairs) {
-        to.copy_from_slice(pair);
+    let (fours, rest) = bytes.as_chunks::<4>();
+    let (twos, last) = rest.as_chunks::<2>();
+    let mut sum = 0;
+    if let [four] = fours {
+        sum += u64::from(u32::from_ne_bytes(*four));
+    }
+    if let [two] = twos {
+        sum += u64::from(u16::from_ne_bytes(*two));
     }
     if let [byte] = last {
-        word[bytes.len() - 1] = *byte;
+        sum += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
-    u64::from_ne_bytes(word)
+    sum
 }
 
-/// Adds modulo 2^64 - 1.
+/// The pattern that compiles to one `adc`.
 #[inline(always)]
-fn add(a: u64, b: u64) -> u64 {
-    let (sum, carry) = a.overflowing_add(b);
-    sum + u64::from(carry)
+fn carrying_add(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    let (sum, first) = a.overflowing_add(b);
+    let (sum, second) = sum.overflowing_add(u64::from(carry));
+    (sum, first | second)
 }
 
-/// 64 bits in 16, modulo 65,535.
+/// The sum of both in 16 bits, modulo 65,535; `more` is less than 2^47.
 #[inline(always)]
-fn fold(sum: u64) -> u16 {
-    let half = add32(sum as u32, (sum >> 32) as u32);
-    let (quarter, carry) = (half as u16).overflowing_add((half >> 16) as u16);
-    quarter + u16::from(carry)
-}
-
-/// Adds modulo 2^32 - 1.
-#[inline(always)]
-fn add32(a: u32, b: u32) -> u32 {
-    let (sum, carry) = a.overflowing_add(b);
-    sum + u32::from(carry)
+fn fold(sum: u64, more: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff) + more;
+    let sum = (sum >> 32) as u32 + (sum >> 16 & 0xffff) as u32 + (sum & 0xffff) as u32;
+    let sum = (sum >> 16) + (sum & 0xffff);
+    (sum + (sum >> 16)) as u16
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use core::arch::x86_64::*;
 
-    use super::{add, fold, scalar};
+    use super::{fold, scalar};
 
     #[inline]
     pub(super) fn has_avx2() -> bool {
@@ -143,7 +147,7 @@ mod x86 {
         let sum = _mm_add_epi64(sum, _mm_unpackhi_epi64(sum, sum));
         // Each lane added 32-bit words: it would need 2^32 chunks to overflow.
         let sum = _mm_cvtsi128_si64(sum) as u64;
-        fold(add(sum, u64::from(scalar(tail))))
+        fold(sum, scalar(tail).into())
     }
 
     /// # Safety
@@ -176,6 +180,6 @@ mod x86 {
         let [a, b, c, d] = sums;
         let sum = _mm512_add_epi64(_mm512_add_epi64(a, b), _mm512_add_epi64(c, d));
         // Each lane added 32-bit words: it would need 2^32 chunks to overflow.
-        fold(_mm512_reduce_add_epi64(sum) as u64)
+        fold(_mm512_reduce_add_epi64(sum) as u64, 0)
     }
 }

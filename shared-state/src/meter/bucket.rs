@@ -4,10 +4,12 @@
 //! multiplications and no division, and the error of `now * 2^-64` bytes stays under one byte for
 //! every 64-bit clock (M1).
 
+use core::hint::select_unpredictable;
+
 use super::RateError;
 
-/// Most bytes of a burst: positions are compared by the sign of their distance.
-const MOST_BURST: u64 = 1 << 62;
+/// Most bytes of a burst: positions are compared by their distance, up to two bursts, with a sign.
+const MOST_BURST: u64 = 1 << 61;
 
 /// A rate and a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +19,14 @@ pub(super) struct Bucket {
     burst: u64,
 }
 
-/// A bucket at a moment: `position + tokens` is where its rate stands.
+/// A bucket at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Level {
-    /// Bytes that the rate has granted.
-    pub(super) granted: u64,
-    /// Bytes in the bucket.
-    pub(super) tokens: u64,
-    /// Bytes that found it full since its position was stored.
-    pub(super) spilt: u64,
+    /// Where it was empty: what is taken is added.
+    position: u64,
+    /// Bytes taken since it was full; more than the burst if the clock is behind.
+    taken: u64,
+    burst: u64,
 }
 
 impl Bucket {
@@ -64,49 +65,52 @@ impl Bucket {
         now.wrapping_mul(self.whole).wrapping_add(part as u64)
     }
 
-    /// The bucket at `now`.
+    /// The bucket at `now`. Without a branch: a position before `full` has spilt what came since;
+    /// one ahead of the clock by a burst at most has nothing; beyond that it means nothing (M2).
     #[inline(always)]
     pub(super) fn level(&self, position: u64, now: u64) -> Level {
-        let granted = self.granted(now);
-        let since = granted.wrapping_sub(position);
-        if since > u64::MAX >> 1 {
-            return self.ahead(position, granted);
-        }
-        let tokens = since.min(self.burst);
+        let full = self.full(now);
+        let taken = position.wrapping_sub(full);
+        let means = taken <= 2 * self.burst;
         Level {
-            granted,
-            tokens,
-            spilt: since - tokens,
+            position: select_unpredictable(means, position, full),
+            taken: select_unpredictable(means, taken, 0),
+            burst: self.burst,
         }
+    }
+
+    /// Bytes that came since `position` was stored and found the bucket full.
+    #[inline(always)]
+    pub(super) fn spilt(&self, position: u64, now: u64) -> u64 {
+        let spilt = self.full(now).wrapping_sub(position);
+        select_unpredictable(spilt <= u64::MAX >> 1, spilt, 0)
     }
 
     /// The position of a full bucket.
+    #[inline(always)]
     pub(super) fn full(&self, now: u64) -> u64 {
         self.granted(now).wrapping_sub(self.burst)
-    }
-
-    /// A position ahead of the clock (M2).
-    #[cold]
-    fn ahead(&self, position: u64, granted: u64) -> Level {
-        let clock_is_behind = position.wrapping_sub(granted) <= self.burst;
-        Level {
-            granted: if clock_is_behind { position } else { granted },
-            tokens: if clock_is_behind { 0 } else { self.burst },
-            spilt: 0,
-        }
     }
 }
 
 impl Level {
-    /// The position after `bytes`, no more than there are, were taken.
+    /// Whether there are so many bytes in the bucket.
     #[inline(always)]
-    pub(super) fn position_after(&self, bytes: u64) -> u64 {
-        self.granted.wrapping_sub(self.tokens - bytes)
+    pub(super) fn holds(&self, bytes: u64) -> bool {
+        self.taken as i64 <= self.burst as i64 - bytes as i64
+    }
+
+    /// The position after `charge` is taken, if the bucket `holds` the packet. What the charge is
+    /// does not depend on this bucket, so that it is known before its level.
+    #[inline(always)]
+    pub(super) fn position_after(&self, holds: bool, charge: u64) -> u64 {
+        let after = self.position.wrapping_add(charge);
+        select_unpredictable(holds, after, self.position)
     }
 }
 
-/// `bytes` if `yes`, else 0, without a branch: what color comes next cannot be foreseen.
+/// `bytes` if `yes`, else 0; what color comes next cannot be foreseen by the processor, either.
 #[inline(always)]
 pub(super) fn when(yes: bool, bytes: u64) -> u64 {
-    bytes & u64::from(yes).wrapping_neg()
+    select_unpredictable(yes, bytes, 0)
 }

@@ -56,13 +56,15 @@ impl TrTcm {
         let words = meter.read();
         let committed = self.committed.level(words.committed, now);
         let peak = self.peak.level(words.second, now);
-        let passes = (came != Color::Red) & (peak.tokens >= bytes);
-        let green = passes & (came == Color::Green) & (committed.tokens >= bytes);
+        let holds = [committed.holds(bytes), peak.holds(bytes)];
+        let passes = (came != Color::Red) & holds[1];
+        let wants = passes & (came == Color::Green);
+        let green = wants & holds[0];
         meter.second_first(MeterWords {
-            committed: committed.position_after(when(green, bytes)),
-            second: peak.position_after(when(passes, bytes)),
+            committed: committed.position_after(holds[0], when(wants, bytes)),
+            second: peak.position_after(holds[1], when(came != Color::Red, bytes)),
         });
-        Color::from_steps(2 - u8::from(passes) - u8::from(green))
+        Color::of(green, passes)
     }
 }
 
@@ -109,12 +111,13 @@ impl Rfc4115 {
         let words = meter.read();
         let committed = self.committed.level(words.committed, now);
         let excess = self.excess.level(words.second, now);
-        let green = (came == Color::Green) & (committed.tokens >= bytes);
-        let yellow = !green & (came != Color::Red) & (excess.tokens >= bytes);
+        let holds = [committed.holds(bytes), excess.holds(bytes)];
+        let green = (came == Color::Green) & holds[0];
+        let wants = !green & (came != Color::Red);
         meter.committed_first(MeterWords {
-            committed: committed.position_after(when(green, bytes)),
-            second: excess.position_after(when(yellow, bytes)),
+            committed: committed.position_after(holds[0], when(came == Color::Green, bytes)),
+            second: excess.position_after(holds[1], when(wants, bytes)),
         });
-        Color::from_steps(2 - 2 * u8::from(green) - u8::from(yellow))
+        Color::of(green, wants & holds[1])
     }
 }

@@ -4,7 +4,8 @@
 //! Layout: row `id` is two words at `id * 16` ([`MeterWords`]). Tokens are bytes. A bucket that a
 //! rate fills by itself is stored as the *position* at which it was empty: of the bytes that the
 //! rate has granted since the clock's zero, how many are spent or spilt. So time is not stored,
-//! and the tokens of a moment are `granted(now) - position`, at most the burst.
+//! and the tokens of a moment are `granted(now) - position`, at most the burst, and a packet is charged by
+//! adding its length.
 //!
 //! ```text
 //! srTCM       committed: position in CIR      second: tokens of the excess bucket
@@ -63,14 +64,11 @@ pub enum Color {
 }
 
 impl Color {
-    /// The color that is `n` steps from green.
+    /// The color of a packet that is within one of these limits or neither.
     #[inline(always)]
-    fn from_steps(n: u8) -> Color {
-        match n {
-            0 => Color::Green,
-            1 => Color::Yellow,
-            _ => Color::Red,
-        }
+    fn of(green: bool, yellow: bool) -> Color {
+        let above = core::hint::select_unpredictable(yellow, Color::Yellow, Color::Red);
+        core::hint::select_unpredictable(green, Color::Green, above)
     }
 }
 

@@ -1,5 +1,7 @@
 //! RFC 2697: one rate, whose spill fills a second bucket.
 
+use core::hint::select_unpredictable;
+
 use super::bucket::{Bucket, when};
 use super::{Color, Meter, MeterWords, RateError};
 
@@ -47,15 +49,18 @@ impl SrTcm {
     pub fn mark_aware(&self, meter: Meter, now: u64, bytes: u32, came: Color) -> Color {
         let bytes = u64::from(bytes);
         let words = meter.read();
-        let level = self.committed.level(words.committed, now);
-        let excess = words.second.min(self.excess_burst) + level.spilt;
-        let excess = excess.min(self.excess_burst);
-        let green = (came == Color::Green) & (level.tokens >= bytes);
-        let yellow = !green & (came != Color::Red) & (excess >= bytes);
+        let committed = self.committed.level(words.committed, now);
+        let spilt = self.committed.spilt(words.committed, now);
+        // A word that no marker stored may wrap here, to fewer tokens (M2).
+        let excess = words.second.wrapping_add(spilt).min(self.excess_burst);
+        let holds = [committed.holds(bytes), excess >= bytes];
+        let green = (came == Color::Green) & holds[0];
+        let wants = !green & (came != Color::Red);
+        let charged = excess.wrapping_sub(when(wants, bytes));
         meter.committed_first(MeterWords {
-            committed: level.position_after(when(green, bytes)),
-            second: excess - when(yellow, bytes),
+            committed: committed.position_after(holds[0], when(came == Color::Green, bytes)),
+            second: select_unpredictable(holds[1], charged, excess),
         });
-        Color::from_steps(2 - 2 * u8::from(green) - u8::from(yellow))
+        Color::of(green, wants & holds[1])
     }
 }
