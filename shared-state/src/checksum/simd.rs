@@ -101,13 +101,14 @@ fn carrying_add(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (sum, first | second)
 }
 
-/// The sum of both in 16 bits, modulo 65,535; `more` is less than 2^47.
+/// The sum of both in 16 bits, modulo 65,535; `more` is less than 2^63. A number added to itself
+/// with its halves exchanged has the sum of the halves, carry included, in its upper half.
 #[inline(always)]
 fn fold(sum: u64, more: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff) + more;
-    let sum = (sum >> 32) as u32 + (sum >> 16 & 0xffff) as u32 + (sum & 0xffff) as u32;
-    let sum = (sum >> 16) + (sum & 0xffff);
-    (sum + (sum >> 16)) as u16
+    let (sum, carry) = sum.overflowing_add(more);
+    let sum = sum + u64::from(carry); // a sum that overflowed is less than `more`
+    let half = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (half.wrapping_add(half.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(target_arch = "x86_64")]
