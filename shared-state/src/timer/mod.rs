@@ -198,7 +198,7 @@ impl Wheel {
 
     fn go_to(&mut self, tick: u64) {
         self.at = tick;
-        self.coarse_done = tick % FINE_SLOTS != 0;
+        self.coarse_done = !tick.is_multiple_of(FINE_SLOTS);
     }
 
     /// The next tick with something to do.
@@ -236,7 +236,7 @@ impl Wheel {
     fn drain_coarse(&mut self, limit: u32, rows: &mut impl Rows, done: &mut Advanced) -> bool {
         for level in (1..=COARSE_LEVELS).rev() {
             let shift = shift_of(level);
-            if self.at % (1 << shift) == 0 {
+            if self.at.is_multiple_of(1 << shift) {
                 let slot = coarse_slot(level, self.at >> shift);
                 if !self.drain(slot, limit, rows, done) {
                     return false;
