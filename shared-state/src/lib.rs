@@ -24,6 +24,8 @@ pub mod audit;
 #[cfg(not(loom))]
 pub mod channel;
 #[cfg(not(loom))]
+pub mod checksum;
+#[cfg(not(loom))]
 pub mod directory;
 #[cfg(not(loom))]
 pub mod ledger;
@@ -37,6 +39,8 @@ pub mod mbuf;
 #[cfg(not(loom))]
 pub mod mempool;
 #[cfg(not(loom))]
+pub mod meter;
+#[cfg(not(loom))]
 pub mod paths;
 #[cfg(not(loom))]
 pub mod place;
@@ -44,9 +48,13 @@ pub mod place;
 pub mod region;
 pub mod ring;
 #[cfg(not(loom))]
+pub mod rss;
+#[cfg(not(loom))]
 pub mod sys;
 #[cfg(not(loom))]
 pub mod table;
+#[cfg(not(loom))]
+pub mod timer;
 #[cfg(not(loom))]
 pub mod vault;
 

@@ -1,0 +1,66 @@
+//! RFC 2697: one rate, whose spill fills a second bucket.
+
+use core::hint::select_unpredictable;
+
+use super::bucket::{Bucket, when};
+use super::{Color, Meter, MeterWords, RateError};
+
+/// A single rate three color marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SrTcm {
+    committed: Bucket,
+    excess_burst: u64,
+}
+
+impl SrTcm {
+    /// A marker of `cir` bytes a second with bursts of `cbs` and `ebs` bytes, on a clock of `hz`
+    /// ticks a second. One of both bursts is larger than 0.
+    pub fn new(cir: u64, cbs: u64, ebs: u64, hz: u64) -> Result<SrTcm, RateError> {
+        let committed = Bucket::new("CBS", cir, cbs, hz)?;
+        let excess_burst = Bucket::new("EBS", cir, ebs, hz)?.burst();
+        if cbs == 0 && ebs == 0 {
+            return Err(RateError::NoBurst {
+                committed: cbs,
+                second: ebs,
+            });
+        }
+        Ok(SrTcm {
+            committed,
+            excess_burst,
+        })
+    }
+
+    /// Begins a meter with full buckets.
+    pub fn start(&self, meter: Meter, now: u64) {
+        meter.committed_first(MeterWords {
+            committed: self.committed.full(now),
+            second: self.excess_burst,
+        });
+    }
+
+    /// The color of a packet of `bytes`, whatever it came with.
+    #[inline(always)]
+    pub fn mark_blind(&self, meter: Meter, now: u64, bytes: u32) -> Color {
+        self.mark_aware(meter, now, bytes, Color::Green)
+    }
+
+    /// The color of a packet of `bytes` that came with one: never a better one.
+    #[inline(always)]
+    pub fn mark_aware(&self, meter: Meter, now: u64, bytes: u32, came: Color) -> Color {
+        let bytes = u64::from(bytes);
+        let words = meter.read();
+        let committed = self.committed.level(words.committed, now);
+        let spilt = self.committed.spilt(words.committed, now);
+        // A word that no marker stored may wrap here, to fewer tokens (M2).
+        let excess = words.second.wrapping_add(spilt).min(self.excess_burst);
+        let holds = [committed.holds(bytes), excess >= bytes];
+        let green = (came == Color::Green) & holds[0];
+        let wants = !green & (came != Color::Red);
+        let charged = excess.wrapping_sub(when(wants, bytes));
+        meter.committed_first(MeterWords {
+            committed: committed.position_after(holds[0], when(came == Color::Green, bytes)),
+            second: select_unpredictable(holds[1], charged, excess),
+        });
+        Color::of(green, wants & holds[1])
+    }
+}
