@@ -90,6 +90,7 @@ impl Driver {
                 ("no-rx", None),
                 ("template", None),
                 ("flows", None),
+                ("spread", None),
                 ("mac", None),
             ],
         }
@@ -322,7 +323,7 @@ fn check_values(
 ) -> Result<(), SpecError> {
     for (key, value) in params {
         let (fine, expected) = match key.as_str() {
-            "force_copy" | "qdisc_bypass" | "infinite_rx" | "no-rx" => {
+            "force_copy" | "qdisc_bypass" | "infinite_rx" | "no-rx" | "spread" => {
                 (value == "0" || value == "1", "0 or 1")
             }
             "mode" => (
