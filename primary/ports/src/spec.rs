@@ -339,8 +339,10 @@ fn check_values(
                 "a number of bytes from 14 to 1514",
             ),
             "flows" => (
-                value.parse::<u16>().is_ok_and(|n| n > 0),
-                "a number of flows from 1 to 65535",
+                value
+                    .parse::<u32>()
+                    .is_ok_and(|n| (1..=1 << 24).contains(&n)),
+                "a number of flows from 1 to 16777216",
             ),
             "template" => (
                 parse_hex(value).is_some_and(|b| (14..=1514).contains(&b.len())),

@@ -2,6 +2,7 @@
 
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::Packet;
+use baton_shared_state::mempool::Pool;
 
 /// Up to [`BURST`] packets of one shard, in the order they arrived. Packets that are not taken
 /// out go back to the pool.
@@ -21,6 +22,25 @@ impl Default for Burst {
 }
 
 impl Burst {
+    /// The packets of these buffers, whose bytes are on their way into the processor's cache.
+    #[inline]
+    pub(crate) fn of(raw: &[u32], pool: Pool) -> Burst {
+        let mut burst = Burst::default();
+        for (slot, &mbuf) in burst.packets.iter_mut().zip(raw) {
+            let packet = Packet::from_raw(mbuf, pool);
+            packet.prefetch();
+            *slot = Some(packet);
+        }
+        burst.len = raw.len().min(BURST);
+        burst
+    }
+
+    /// Takes one packet out; the others keep their places.
+    #[inline]
+    pub fn take(&mut self, at: usize) -> Option<Packet> {
+        self.packets.get_mut(at)?.take()
+    }
+
     /// Adds a packet behind the others; gives it back when the burst is full.
     #[inline]
     pub fn push(&mut self, packet: Packet) -> Option<Packet> {
@@ -44,6 +64,12 @@ impl Burst {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// One packet, without taking it.
+    #[inline]
+    pub fn get(&self, at: usize) -> Option<&Packet> {
+        self.packets.get(at)?.as_ref()
     }
 
     /// The packets, without taking them.
