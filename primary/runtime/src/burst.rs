@@ -26,10 +26,11 @@ impl Burst {
     #[inline]
     pub(crate) fn of(raw: &[u32], pool: Pool) -> Burst {
         let mut burst = Burst::default();
+        // Nothing may panic while a packet is held here: it would be kept in memory for its drop, by
+        // narrow stores, and copied from there by wide loads that wait for them.
         for (slot, &mbuf) in burst.packets.iter_mut().zip(raw) {
-            let packet = Packet::from_raw(mbuf, pool);
-            packet.prefetch();
-            *slot = Some(packet);
+            pool.prefetch(mbuf);
+            *slot = Some(Packet::from_raw(mbuf, pool));
         }
         burst.len = raw.len().min(BURST);
         burst

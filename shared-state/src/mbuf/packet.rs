@@ -103,12 +103,6 @@ impl Packet {
         unsafe { self.pool.chunk_ptr(self.m).add(usize::from(self.off)) }
     }
 
-    /// Brings its first bytes into the processor's cache.
-    #[inline]
-    pub fn prefetch(&self) {
-        crate::table::prefetch(self.start());
-    }
-
     /// Its length.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "an empty packet is none")]
