@@ -44,14 +44,14 @@ impl<S: SessionLayout> Gateway<S> {
         expired.reserve(ENDED);
         let step = STEP.max(state.sessions.capacity() / ROUND);
         let timeouts = translator.nat.timeouts;
-        let targets = &self.targets;
+        let own = &self.own;
         self.aging.sessions = state
             .sessions
             .scan(self.aging.sessions, step, |id, key, session| {
                 let silent = now_s.saturating_sub(state.sessions.last_seen(id));
                 let known = session.known();
                 let timeout = timeouts.of(key.protocol, known.state);
-                let ours = targets.lookup(known.outside.address) == Some(TRANSLATED);
+                let ours = own.get(known.outside.address) == Some(TRANSLATED);
                 if (silent > timeout || !ours) && expired.len() < ENDED {
                     expired.push(id);
                 }

@@ -1,4 +1,4 @@
-//! What: the first stage: what is to be done with a packet, and which bucket it belongs to.
+//! What: the first step of the whole path: what is to be done with a packet, and which bucket it belongs to.
 //!
 //! ```text
 //!                     destination: ours   translated    a link behind  outside   another
@@ -8,9 +8,10 @@
 //! ```
 
 use crate::drops::Drop;
-use crate::gateway::{Gateway, Keys, Step, Work};
+use crate::gateway::{Gateway, Step};
 use crate::links::Target;
-use crate::session::{SessionKey, SessionLayout};
+use crate::session::SessionLayout;
+use crate::state::State;
 use baton::prelude::{Packet, Shard};
 use baton_datapath::parse::{destination_mac, parse};
 use baton_datapath::rewrite::End;
@@ -19,29 +20,24 @@ use baton_shared_state::mbuf::STEERED;
 
 impl<S: SessionLayout> Gateway<S> {
     /// Reads a packet's headers and decides; deals at once with what needs no session.
-    #[inline]
     pub(crate) fn classify(
         &mut self,
         shard: &mut Shard<Self>,
         packet: Packet,
-        keys: &mut Keys,
-        work: &mut Vec<Work>,
-    ) {
+    ) -> Option<(Packet, Headers, Step)> {
         match parse(packet.data()) {
-            Parsed::Ipv4(h) => match self.decide(&packet, &h, keys) {
-                Ok(step) => {
-                    let packet = Some(packet);
-                    work.push(Work { packet, h, step });
-                }
+            Parsed::Ipv4(h) => match self.decide(&shard.state, &packet, &h) {
+                Ok(step) => return Some((packet, h, step)),
                 Err(why) => shard.drop(packet, why),
             },
             Parsed::Arp(arp) => self.arp(shard, packet, &arp),
             Parsed::Refused(why) => shard.drop(packet, why.into()),
         }
+        None
     }
 
     #[inline]
-    fn decide(&self, packet: &Packet, h: &Headers, keys: &mut Keys) -> Result<Step, Drop> {
+    fn decide(&self, state: &State<S>, packet: &Packet, h: &Headers) -> Result<Step, Drop> {
         let port = usize::from(packet.port());
         let link = self.links.get(port).ok_or(Drop::NotForUs)?;
         if destination_mac(packet.data()) != link.mac {
@@ -54,10 +50,8 @@ impl<S: SessionLayout> Gateway<S> {
         {
             return Err(Drop::BadSource);
         }
-        let target = self
-            .targets
-            .lookup(h.dst)
-            .unwrap_or(Target::Own { translated: false });
+        let target = self.own.target(&state.routes, h.dst);
+        let target = target.unwrap_or(Target::Own { translated: false });
         let Some(translator) = &self.nat else {
             return Ok(plain(target));
         };
@@ -65,9 +59,9 @@ impl<S: SessionLayout> Gateway<S> {
         let outside = translator.nat.outside;
         match target {
             Target::Own { translated: false } => Ok(Step::Local),
-            Target::Own { translated: true } => self.to_translated(packet, h, inside, keys),
+            Target::Own { translated: true } => self.to_translated(packet, h, inside),
             Target::Link(out) | Target::Via(out, _) if inside && out == outside => {
-                outbound(h, target, keys)
+                outbound(h, target)
             }
             Target::Link(out) | Target::Via(out, _) => {
                 let hidden = translator.nat.inside.get(usize::from(out.0)).copied();
@@ -81,32 +75,23 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// To an address of the pool or of a forward.
-    fn to_translated(
-        &self,
-        packet: &Packet,
-        h: &Headers,
-        inside: bool,
-        keys: &mut Keys,
-    ) -> Result<Step, Drop> {
+    fn to_translated(&self, packet: &Packet, h: &Headers, inside: bool) -> Result<Step, Drop> {
         let target = Target::Own { translated: true };
         match h.l4 {
             L4::IcmpError => return Ok(Step::Error { target }),
             L4::Tcp(_) | L4::Udp | L4::EchoReply => {}
             _ => return Ok(Step::Local),
         }
-        let (src, dst) = ends(h);
         // The second half of a hairpin comes from another shard, with a translated source.
         let half = packet.flags() & STEERED != 0
-            && self.targets.lookup(h.src) == Some(Target::Own { translated: true });
+            && self.own.get(h.src) == Some(Target::Own { translated: true });
         if inside && !half {
             if h.l4 == L4::EchoReply {
                 return Err(Drop::NoSession);
             }
-            let found = keys.ask_outbound(SessionKey::new(h.protocol, src, dst));
-            return Ok(Step::Hairpin { found });
+            return Ok(Step::Hairpin);
         }
-        let found = keys.ask_inbound(SessionKey::new(h.protocol, dst, src));
-        Ok(Step::Inbound { found })
+        Ok(Step::Inbound)
     }
 
     /// The bucket of a received frame.
@@ -147,13 +132,9 @@ impl<S: SessionLayout> Gateway<S> {
     }
 }
 
-fn outbound(h: &Headers, target: Target, keys: &mut Keys) -> Result<Step, Drop> {
+fn outbound(h: &Headers, target: Target) -> Result<Step, Drop> {
     match h.l4 {
-        L4::Tcp(_) | L4::Udp | L4::EchoRequest => {
-            let (src, dst) = ends(h);
-            let found = keys.ask_outbound(SessionKey::new(h.protocol, src, dst));
-            Ok(Step::Outbound { target, found })
-        }
+        L4::Tcp(_) | L4::Udp | L4::EchoRequest => Ok(Step::Outbound { target }),
         L4::IcmpError => Ok(Step::Error { target }),
         L4::EchoReply => Err(Drop::NoSession),
         L4::IcmpOther | L4::Other => Err(Drop::ProtocolNotBuilt),

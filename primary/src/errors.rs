@@ -67,7 +67,7 @@ impl<S: SessionLayout> Gateway<S> {
             return shard.drop(packet, Drop::NoSession);
         };
         let inside = key.inside();
-        let target = self.targets.lookup(inside.address);
+        let target = self.own.target(&shard.state.routes, inside.address);
         let target = target.unwrap_or(Target::Own { translated: false });
         let Some((mut packet, exit)) = self.way_out(shard, packet, h, target, inside.address)
         else {

@@ -2,7 +2,7 @@
 //!
 //! - [`config`] the `[gateway]` table; [`links`] ports and routes; [`drops`] why packets are dropped.
 //! - [`session`] and [`state`]: what outlives a process, in both released versions.
-//! - [`gateway`] the stages of a burst; `classify`, `translate`, `errors`, `local` each stage's work;
+//! - [`gateway`] the stages of a burst; `fast` the common case, `classify`, `translate`, `errors`, `local` each stage's work;
 //!   [`port_pool`] and `aging` the life of bindings and sessions.
 //!
 //! Two programs are made of it: `baton-gateway` (2.0.0) and `baton-gateway-1` (1.0.0). They differ
@@ -15,6 +15,7 @@ mod classify;
 pub mod config;
 pub mod drops;
 mod errors;
+mod fast;
 pub mod gateway;
 pub mod links;
 mod local;

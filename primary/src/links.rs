@@ -1,14 +1,15 @@
 //! What: where an address leads, from one shard's view of ports, routes and the pool; and the
 //! questions to neighbours that were asked lately.
 //!
-//! Layout: one table of ranges holds the gateway's own addresses and the pool's (as /32), the
-//! links' networks and the static routes, so that one search says all.
+//! Layout: the gateway's own addresses and the pool's stand in a small table of this process, which
+//! is asked first; where all others lead, the links' networks and the static routes, is in the
+//! state's [`Routes`].
 
 use crate::config::Nat;
-use baton::prelude::{CsumSource, PortId, Setup};
+use baton::prelude::{CsumSource, PortId, Routes, Setup};
 use baton_datapath::Mac;
 use baton_datapath::rewrite::L4Sum;
-use baton_datapath::route::RouteTable;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// Where an address leads.
@@ -88,42 +89,117 @@ pub fn links(setup: &Setup) -> Vec<Link> {
     setup.ports().iter().map(link).collect()
 }
 
-/// The table of targets, and by their place in the config the routes whose next hop is on no link.
+/// Where the routes lead an address that is not our own.
+#[inline]
 #[must_use]
-pub fn targets(setup: &Setup, nat: Option<&Nat>) -> (RouteTable<Target>, Vec<usize>) {
-    let mut all: Vec<(Ipv4Addr, u8, Target)> = Vec::new();
-    let mut lost = Vec::new();
+pub fn route(routes: &Routes, address: Ipv4Addr) -> Option<Target> {
+    let hop = routes.lookup(u32::from(address))?;
+    Some(match hop.via {
+        Some(via) => Target::Via(hop.port, via),
+        None => Target::Link(hop.port),
+    })
+}
+
+/// The first port on whose link an address is.
+fn port_of(setup: &Setup, links: &[Link], address: Ipv4Addr) -> Option<PortId> {
+    let mut on = setup.ports().iter().zip(links);
+    on.find(|(_, link)| link.holds(address))
+        .map(|(port, _)| port.id)
+}
+
+/// By their place in the config, the routes whose next hop is on no link.
+#[must_use]
+pub fn lost(setup: &Setup) -> Vec<usize> {
     let links = links(setup);
-    for (port, link) in setup.ports().iter().zip(&links) {
-        let networks = link.addresses.iter();
-        all.extend(networks.map(|&(own, len)| (own, len, Target::Link(port.id))));
+    let routes = setup.routes().iter().enumerate();
+    routes
+        .filter(|(_, route)| port_of(setup, &links, route.via).is_none())
+        .map(|(at, _)| at)
+        .collect()
+}
+
+/// The next hops of all routes, each once.
+#[must_use]
+pub fn routers(setup: &Setup) -> Vec<(PortId, Ipv4Addr)> {
+    let links = links(setup);
+    let vias: BTreeSet<Ipv4Addr> = setup.routes().iter().map(|route| route.via).collect();
+    let known = |via| Some((port_of(setup, &links, via)?, via));
+    vias.into_iter().filter_map(known).collect()
+}
+
+/// The gateway's own addresses, those of the pool and the forwards among them.
+///
+/// Layout: open addressing at a fill of at most a quarter; a slot is the address in the low 32 bits
+/// and above it 0 for free, else 1, or 3 where it is translated.
+#[derive(Debug)]
+pub struct Own {
+    slots: Vec<u64>,
+    shift: u32,
+}
+
+const TAKEN: u64 = 1 << 32;
+const TRANSLATED: u64 = 2 << 32;
+
+impl Own {
+    /// All own addresses of a set-up.
+    #[must_use]
+    pub fn new(setup: &Setup, nat: Option<&Nat>) -> Own {
+        let translated = nat.into_iter().flat_map(|nat| {
+            let forwards = nat.forwards.iter().map(|forward| forward.outside.address);
+            nat.pool.iter().copied().chain(forwards)
+        });
+        let mut all: BTreeMap<Ipv4Addr, u64> = setup
+            .ports()
+            .iter()
+            .flat_map(|port| &port.addresses)
+            .map(|&(own, _)| (own, TAKEN))
+            .collect();
+        all.extend(translated.map(|address| (address, TAKEN | TRANSLATED)));
+        let bits = (all.len().max(1) * 4).next_power_of_two().trailing_zeros();
+        let mut own = Own {
+            slots: vec![0; 1 << bits],
+            shift: 32 - bits,
+        };
+        for (address, marks) in all {
+            let mut at = own.home(address);
+            while own.slots[at] != 0 {
+                at = (at + 1) % own.slots.len();
+            }
+            own.slots[at] = marks | u64::from(u32::from(address));
+        }
+        own
     }
-    for (at, route) in setup.routes().iter().enumerate() {
-        let on = setup.ports().iter().zip(&links);
-        match on
-            .filter(|(_, link)| link.holds(route.via))
-            .map(|(port, _)| port.id)
-            .next()
-        {
-            Some(port) => all.push((route.prefix, route.len, Target::Via(port, route.via))),
-            None => lost.push(at),
+
+    /// What an address is, if it is ours.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, address: Ipv4Addr) -> Option<Target> {
+        let mut at = self.home(address);
+        loop {
+            let slot = *self.slots.get(at)?;
+            if slot == 0 {
+                return None;
+            }
+            if slot as u32 == u32::from(address) {
+                let translated = slot & TRANSLATED != 0;
+                return Some(Target::Own { translated });
+            }
+            at = (at + 1) % self.slots.len();
         }
     }
-    let translated: Vec<Ipv4Addr> = nat.map_or(Vec::new(), |nat| {
-        let forwards = nat.forwards.iter().map(|forward| forward.outside.address);
-        nat.pool.iter().copied().chain(forwards).collect()
-    });
-    for link in &links {
-        for &(own, _) in &link.addresses {
-            let translated = translated.contains(&own);
-            all.push((own, 32, Target::Own { translated }));
-        }
+
+    /// Where any address leads.
+    #[inline]
+    #[must_use]
+    pub fn target(&self, routes: &Routes, address: Ipv4Addr) -> Option<Target> {
+        self.get(address).or_else(|| route(routes, address))
     }
-    let own = translated
-        .iter()
-        .map(|&address| (address, 32, Target::Own { translated: true }));
-    all.extend(own);
-    (RouteTable::new(&all), lost)
+
+    /// By Fibonacci hashing: the high bits of a product.
+    #[inline]
+    fn home(&self, address: Ipv4Addr) -> usize {
+        (u32::from(address).wrapping_mul(0x9e37_79b9) >> self.shift) as usize
+    }
 }
 
 /// The neighbours asked for lately: one question each 100 ms for an address.
@@ -205,22 +281,50 @@ mod tests {
 
     #[test]
     fn an_address_leads_to_us_a_link_or_a_router() {
-        let (targets, lost) = targets(&setup(), None);
-        assert_eq!(
-            targets.lookup(ip("10.0.0.1")),
-            Some(Target::Own { translated: false })
-        );
-        assert_eq!(
-            targets.lookup(ip("10.0.7.20")),
-            Some(Target::Link(PortId(0)))
-        );
+        let setup = setup();
+        let (own, routes) = (Own::new(&setup, None), Routes::private(&setup));
+        let target = |address| own.target(&routes, ip(address));
+        assert_eq!(target("10.0.0.1"), Some(Target::Own { translated: false }));
+        assert_eq!(target("10.0.7.20"), Some(Target::Link(PortId(0))));
         let router = Target::Via(PortId(1), ip("203.0.113.1"));
-        assert_eq!(targets.lookup(ip("198.51.100.9")), Some(router));
-        assert_eq!(
-            router.next_hop(ip("1.1.1.1")),
-            Some((PortId(1), ip("203.0.113.1")))
+        assert_eq!(target("198.51.100.9"), Some(router));
+        let hop = Some((PortId(1), ip("203.0.113.1")));
+        assert_eq!(router.next_hop(ip("1.1.1.1")), hop);
+        assert_eq!(lost(&setup), [1]);
+        assert_eq!(routers(&setup), [(PortId(1), ip("203.0.113.1"))]);
+    }
+
+    #[test]
+    fn every_own_address_is_known_and_no_other() {
+        let mut nat = Nat {
+            inside: vec![true, false],
+            outside: PortId(1),
+            pool: (0..3_000u32)
+                .map(|n| Ipv4Addr::from(0xcb00_0000 + n * 7))
+                .collect(),
+            ports: Default::default(),
+            per_source: 1,
+            timeouts: Default::default(),
+            forwards: Vec::new(),
+        };
+        nat.pool.push(ip("0.0.0.0"));
+        let own = Own::new(&setup(), Some(&nat));
+        let translated = Some(Target::Own { translated: true });
+        assert!(
+            nat.pool
+                .iter()
+                .all(|&address| own.get(address) == translated)
         );
-        assert_eq!(lost, [1]);
+        let not = Some(Target::Own { translated: false });
+        assert_eq!(
+            [own.get(ip("10.0.0.1")), own.get(ip("203.0.113.2"))],
+            [not; 2]
+        );
+        for n in 1..100_000u32 {
+            let address = Ipv4Addr::from(0xcb00_0000 + n);
+            let ours = n % 7 == 0 && n / 7 < 3_000 || address == ip("203.0.113.2");
+            assert_eq!(own.get(address).is_some(), ours, "{address}");
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl<S: SessionLayout> Gateway<S> {
 
     /// A packet for the gateway itself, or to nowhere.
     pub(crate) fn local(&mut self, shard: &mut Shard<Self>, mut packet: Packet, h: &Headers) {
-        let ours = matches!(self.targets.lookup(h.dst), Some(Target::Own { .. }));
+        let ours = self.own.get(h.dst).is_some();
         if !ours {
             self.complain(shard, &packet, h, Complaint::NetUnreachable);
             return shard.drop(packet, Drop::NoRoute);
@@ -131,11 +131,11 @@ impl<S: SessionLayout> Gateway<S> {
         let Some(link) = self.links.get(usize::from(port.0)) else {
             return shard.drop(packet, Drop::NotForUs);
         };
-        let own = self.targets.lookup(arp.target);
+        let own = self.own.get(arp.target);
         let here = link.addresses.iter().any(|&(own, _)| own == arp.target);
         let outside = self.nat.as_ref().map(|translator| translator.nat.outside);
         let ours = here || own == Some(Target::Own { translated: true }) && outside == Some(port);
-        let spoken_by_us = matches!(self.targets.lookup(arp.sender), Some(Target::Own { .. }));
+        let spoken_by_us = self.own.get(arp.sender).is_some();
         let known = shard.state.neighbours.get(port, arp.sender);
         if shard.index() == 0
             && link.holds(arp.sender)

@@ -8,6 +8,7 @@
 //!   .outside    hash of (outside end, protocol) -> binding id
 //! nat.source    inside address -> number of sessions                           adopted
 //! neighbour     (port, address) -> Ethernet address                            adopted
+//! route         address -> next hop, from the config                           rebuilt
 //! ```
 //!
 //! Invariants: I1 the mapping does not depend on the remote end (RFC 4787, REQ-1): all sessions of
@@ -20,6 +21,7 @@ use crate::drops::Drop;
 use crate::port_pool::PortPool;
 use crate::session::{Known, NO_BINDING, NewSession, SessionKey, SessionLayout};
 use baton::neighbours::Neighbours;
+use baton::routes::Routes;
 use baton::table::{Leads, SecondIndex, Table};
 use baton_datapath::bucket;
 use baton_datapath::rewrite::End;
@@ -143,6 +145,9 @@ pub struct State<S: SessionLayout> {
     /// Ethernet addresses.
     #[zone(adopt)]
     pub neighbours: Neighbours,
+    /// Links and static routes.
+    #[zone(rebuild)]
+    pub routes: Routes,
 }
 
 /// A session to be made.
@@ -170,13 +175,8 @@ impl<S: SessionLayout> State<S> {
     #[inline]
     #[must_use]
     pub fn is_from_outside(&self, id: u32, asked: &SessionKey) -> bool {
-        self.sessions.get(id).is_some_and(|(key, session)| {
-            let outside = session.known().outside;
-            key.protocol == asked.protocol
-                && key.remote_addr == asked.remote_addr
-                && key.remote_port == asked.remote_port
-                && outside == asked.inside()
-        })
+        let row = self.sessions.get(id);
+        row.is_some_and(|(key, session)| leads_from_outside(&key, &session, asked))
     }
 
     /// The binding that has an outside end.
@@ -362,6 +362,19 @@ impl<S: SessionLayout> State<S> {
             self.bindings.rewrite(id, &binding);
         }
     }
+}
+
+/// Whether a session is what `asked`, with the outside end in place of the inside, names.
+#[inline]
+pub(crate) fn leads_from_outside<S: SessionLayout>(
+    key: &SessionKey,
+    session: &S,
+    asked: &SessionKey,
+) -> bool {
+    key.protocol == asked.protocol
+        && key.remote_addr == asked.remote_addr
+        && key.remote_port == asked.remote_port
+        && session.known().outside == asked.inside()
 }
 
 fn bound_bytes(protocol: u8, outside: End) -> BindingKey {

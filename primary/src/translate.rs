@@ -1,4 +1,4 @@
-//! What: the last stage for translated packets: the session's state, the new ends, the way out.
+//! What: the last step for translated packets: the session's state, the new ends, the way out.
 //!
 //! A hairpin is the outbound translation followed by the inbound one: each end has a session of
 //! its own, as if the packet had gone out and come back.
@@ -11,38 +11,34 @@ use crate::drops::Drop;
 use crate::gateway::Gateway;
 use crate::links::Target;
 use crate::local::Exit;
-use crate::session::{
-    FROM_OUTSIDE, Known, NO_BINDING, NewSession, STATIC, SessionKey, SessionLayout,
-};
+use crate::session::{FROM_OUTSIDE, NO_BINDING, NewSession, STATIC, SessionKey, SessionLayout};
 use crate::state::Opening;
 use baton::prelude::{Packet, Shard};
 use baton_datapath::rewrite::{End, Rewrite};
 use baton_datapath::tcp_state::{Side, TcpState, flag};
 use baton_datapath::{Headers, L4};
 use baton_shared_state::mbuf::STEERED;
-use baton_shared_state::table::NO_ID;
 
 /// Who sent a packet of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sender {
+pub(crate) enum Sender {
     Inside,
     Remote,
 }
 
 impl<S: SessionLayout> Gateway<S> {
-    /// From a translated host outwards; `id` is its session, or [`NO_ID`].
+    /// From a translated host outwards.
     pub(crate) fn outbound(
         &mut self,
         shard: &mut Shard<Self>,
         packet: Packet,
         h: &Headers,
         target: Target,
-        id: u32,
     ) {
         let Some((packet, exit)) = self.way_out(shard, packet, h, target, h.dst) else {
             return;
         };
-        match self.session_outwards(shard, h, id) {
+        match self.session_outwards(shard, h) {
             Ok((id, session)) => {
                 self.note(shard, id, session, h, Sender::Inside);
                 let change = Rewrite {
@@ -56,20 +52,10 @@ impl<S: SessionLayout> Gateway<S> {
         }
     }
 
-    /// From outside to a translated address; `id` is its session, or [`NO_ID`].
-    pub(crate) fn inbound(
-        &mut self,
-        shard: &mut Shard<Self>,
-        packet: Packet,
-        h: &Headers,
-        id: u32,
-    ) {
+    /// From outside to a translated address.
+    pub(crate) fn inbound(&mut self, shard: &mut Shard<Self>, packet: Packet, h: &Headers) {
         let (remote, outside) = ends(h);
-        let mut id = known_id(id);
-        if id.is_none() {
-            // A packet before this one in the burst may have opened it.
-            id = shard.state.find_from_outside(h.protocol, outside, remote);
-        }
+        let id = shard.state.find_from_outside(h.protocol, outside, remote);
         let inside = match id {
             Some(id) => shard.state.sessions.get(id).map(|(key, _)| key.inside()),
             None => self.welcome(shard, h, outside),
@@ -77,7 +63,7 @@ impl<S: SessionLayout> Gateway<S> {
         let Some(inside) = inside else {
             return shard.drop(packet, Drop::NoSession);
         };
-        let target = self.targets.lookup(inside.address);
+        let target = self.own.target(&shard.state.routes, inside.address);
         let target = target.unwrap_or(Target::Own { translated: false });
         let Some((packet, exit)) = self.way_out(shard, packet, h, target, inside.address) else {
             return;
@@ -101,27 +87,21 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// From a translated host to a translated address: out and in again.
-    pub(crate) fn hairpin(
-        &mut self,
-        shard: &mut Shard<Self>,
-        packet: Packet,
-        h: &Headers,
-        id: u32,
-    ) {
+    pub(crate) fn hairpin(&mut self, shard: &mut Shard<Self>, packet: Packet, h: &Headers) {
         let (_, outside) = ends(h);
         let bucket = self.bucket_from_outside(h.protocol, outside);
         if u16::from(bucket) % self.shards.max(1) != self.shard {
-            return self.hairpin_half(shard, packet, h, id, bucket);
+            return self.hairpin_half(shard, packet, h, bucket);
         }
         let Some(inside) = self.hairpin_end(shard, h, outside) else {
             return shard.drop(packet, Drop::NoSession);
         };
-        let target = self.targets.lookup(inside.address);
+        let target = self.own.target(&shard.state.routes, inside.address);
         let target = target.unwrap_or(Target::Own { translated: false });
         let Some((packet, exit)) = self.way_out(shard, packet, h, target, inside.address) else {
             return;
         };
-        let first = self.session_outwards(shard, h, id);
+        let first = self.session_outwards(shard, h);
         let both = first.and_then(|(id, session)| {
             let seen_as = session.known().outside;
             let found = shard.state.find_from_outside(h.protocol, outside, seen_as);
@@ -152,10 +132,9 @@ impl<S: SessionLayout> Gateway<S> {
         shard: &mut Shard<Self>,
         mut packet: Packet,
         h: &Headers,
-        id: u32,
         bucket: u8,
     ) {
-        match self.session_outwards(shard, h, id) {
+        match self.session_outwards(shard, h) {
             Ok((id, session)) => {
                 self.note(shard, id, session, h, Sender::Inside);
                 let change = Rewrite {
@@ -171,22 +150,13 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// The session of a packet from an inside end, made if there is none.
-    fn session_outwards(
-        &mut self,
-        shard: &mut Shard<Self>,
-        h: &Headers,
-        id: u32,
-    ) -> Result<(u32, S), Drop> {
-        if let Some(id) = known_id(id) {
-            return Ok((id, shard.state.sessions.value(id)));
-        }
+    fn session_outwards(&mut self, shard: &mut Shard<Self>, h: &Headers) -> Result<(u32, S), Drop> {
         let (inside, remote) = ends(h);
         let key = SessionKey::new(h.protocol, inside, remote);
-        // A packet before this one in the burst may have opened it.
         if let Some(found) = shard.state.sessions.find(&key) {
             return Ok(found);
         }
-        if matches!(self.targets.lookup(h.src), Some(Target::Own { .. })) {
+        if self.own.get(h.src).is_some() {
             return Err(Drop::BadSource);
         }
         let forwards = self.nat.as_ref().map(|translator| &translator.forwards);
@@ -255,10 +225,7 @@ impl<S: SessionLayout> Gateway<S> {
             return forwarded;
         }
         // The second half of a hairpin: our own hosts may use any binding.
-        let own = matches!(
-            self.targets.lookup(h.src),
-            Some(Target::Own { translated: true })
-        );
+        let own = self.own.get(h.src) == Some(Target::Own { translated: true });
         own.then(|| self.hairpin_end(shard, h, outside)).flatten()
     }
 
@@ -273,26 +240,44 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// Counts a packet and follows its connection.
-    #[inline]
     fn note(&self, shard: &mut Shard<Self>, id: u32, session: S, h: &Headers, sender: Sender) {
-        if let L4::Tcp(flags) = h.l4 {
-            let Known {
-                state, flags: how, ..
-            } = session.known();
+        let known = session.known();
+        self.follow(
+            shard,
+            id,
+            (known.state, known.flags),
+            (h.l4, h.ip_len()),
+            sender,
+        );
+    }
+
+    /// The same with what is asked of the session, its state and its flags, and of the packet, its
+    /// kind and its length. The record itself is read again where it changes: handed through, it
+    /// would be copied from narrow stores by wide loads, for each packet.
+    #[inline(always)]
+    pub(crate) fn follow(
+        &self,
+        shard: &mut Shard<Self>,
+        id: u32,
+        (state, how): (TcpState, u8),
+        (l4, ip_len): (L4, usize),
+        sender: Sender,
+    ) {
+        if let L4::Tcp(flags) = l4 {
             let opened_outside = how & FROM_OUTSIDE != 0;
             let by_opener = opened_outside == (sender == Sender::Remote);
             let side = if by_opener { Side::Opener } else { Side::Other };
             let next = state.next(side, flags);
             if next != state {
+                let session = shard.state.sessions.value(id);
                 shard.state.sessions.rewrite(id, &session.with_state(next));
             }
         }
         let now_s = shard.now_s();
-        shard.state.sessions.count(id, 1, h.ip_len() as u64, now_s);
+        shard.state.sessions.count(id, 1, ip_len as u64, now_s);
     }
 
     /// Changes a packet and lets it out.
-    #[inline]
     pub(crate) fn send(
         &mut self,
         shard: &mut Shard<Self>,
@@ -304,8 +289,4 @@ impl<S: SessionLayout> Gateway<S> {
         self.rewrite(&mut packet, h, change);
         self.leave(shard, packet, exit);
     }
-}
-
-fn known_id(id: u32) -> Option<u32> {
-    (id != NO_ID).then_some(id)
 }

@@ -4,4 +4,6 @@
 //! The work is done in [`baton_shared_state::checksum`], where the processor's vector instructions
 //! may be used; this crate stays without `unsafe`. Nothing of it touches shared memory.
 
-pub use baton_shared_state::checksum::{Delta, Sum, is_unfinished, never_zero, of, pseudo_header};
+pub use baton_shared_state::checksum::{
+    Delta, Sum, fold, is_unfinished, never_zero, of, pseudo_header,
+};

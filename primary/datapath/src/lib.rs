@@ -17,12 +17,12 @@
 pub mod arp;
 pub mod bucket;
 pub mod checksum;
+pub mod common;
 pub mod generate;
 pub mod icmp_error;
 pub mod parse;
 pub mod rate;
 pub mod rewrite;
-pub mod route;
 pub mod tcp_state;
 
 pub use parse::{Headers, L4, Mac, Parsed, Refused, parse};

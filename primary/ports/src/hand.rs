@@ -31,21 +31,41 @@ impl Hand {
     /// Marks a mbuf as received: its bytes are at `off..off + len` of its chunk.
     #[inline]
     pub(crate) fn received(&self, shard: u16, m: u32, at: (u16, u16), flags: u32, position: u32) {
-        let line = self.pool.line(m);
         self.pool.set_packet(m, at.0, at.1);
+        self.mark(shard, m, flags, position);
+    }
+
+    /// Marks a mbuf as received whose offset and length are set.
+    #[inline]
+    pub(crate) fn mark(&self, shard: u16, m: u32, flags: u32, position: u32) {
+        let line = self.pool.line(m);
         line.receive(self.port, self.queue, flags);
         line.set_place(Place::new(Holder::app(shard), MARK | position));
+    }
+
+    /// Makes a packet of `len` bytes behind the headroom, filled by `fill`, and marks it as received.
+    /// It fits: the caller has compared it with [`Hand::room`].
+    #[inline]
+    pub(crate) fn filled(
+        &self,
+        shard: u16,
+        m: u32,
+        len: usize,
+        position: u32,
+        fill: impl FnOnce(&mut [u8]),
+    ) {
+        let mut packet = Packet::filling(m, self.pool, len as u16);
+        fill(packet.data_mut());
+        self.mark(shard, packet.into_raw(), 0, position);
     }
 
     /// Copies a frame into a mbuf behind the headroom and marks it as received. The frame fits:
     /// the caller has compared it with [`Hand::room`].
     #[inline]
     pub(crate) fn copied(&self, shard: u16, m: u32, frame: &[u8], position: u32) {
-        let at = (self.pool.headroom(), frame.len() as u16);
-        self.pool.set_packet(m, at.0, at.1);
-        let mut packet = Packet::from_raw(m, self.pool);
-        packet.data_mut().copy_from_slice(frame);
-        self.received(shard, packet.into_raw(), at, 0, position);
+        self.filled(shard, m, frame.len(), position, |bytes| {
+            bytes.copy_from_slice(frame);
+        });
     }
 
     /// Bytes a received packet may have.

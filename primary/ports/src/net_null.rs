@@ -1,14 +1,15 @@
 //! `net_null`: received packets come from a template, what is sent is freed. For benches.
 //!
 //! Keys: `size` (bytes, 64), `template` (a frame in hexadecimal), `flows` (the UDP source port runs
-//! through that many values), `no-rx=1`, `queues`, `mac`.
+//! through that many values), `spread=1` (the flows differ in source and destination address, too,
+//! and come in their order once, then by strides that no prefetcher foresees), `no-rx=1`, `queues`,
+//! `mac`.
 //!
 //! Cursor 0: packets made. Failure: packets in hand are found by their mark; nothing else exists.
 
 use std::os::fd::BorrowedFd;
 
 use baton_shared_state::Region;
-use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::{Cache, Pool};
 use baton_shared_state::place::Holder;
 use baton_shared_state::sync::Ordering;
@@ -23,9 +24,16 @@ use crate::spec::{PortSpec, parse_hex, parse_mac};
 const DEFAULT_SIZE: usize = 64;
 /// The cursor of packets made.
 const MADE: usize = 0;
+/// The header's checksum, addresses, ports, length, UDP's checksum: what flows differ in.
+const VARIES: core::ops::Range<usize> = 24..42;
+const SRC_AT: usize = 26;
 /// Ethernet, IPv4 without options, UDP.
 const UDP_AT: usize = 34;
 const UDP_CSUM_AT: usize = 40;
+/// Flows of one source address where they are spread.
+const FLOWS_OF_HOST: usize = 1 << 13;
+/// From one flow to the next after the first time round; a prime.
+const STRIDE: usize = 1_000_003;
 
 pub(crate) fn create(spec: &PortSpec, cursors: Region) -> Result<Vec<Created>, PortError> {
     let facts = Facts {
@@ -59,7 +67,8 @@ pub(crate) fn adopt(
             queue,
         },
         cursors,
-        flows: flows(&template, number(spec, "flows", 1)),
+        flows: flows(&template, number(spec, "flows", 1), spec.switch("spread")),
+        stride: if spec.switch("spread") { STRIDE } else { 1 },
         template,
         silent: spec.switch("no-rx"),
     }))
@@ -75,9 +84,20 @@ struct NullPort {
     hand: Hand,
     cursors: Cursors,
     template: Vec<u8>,
-    /// Source port and checksum, four bytes, of each flow; empty when nothing varies.
-    flows: Vec<[[u8; 2]; 2]>,
+    /// What the frames of each flow differ in; empty when nothing varies.
+    flows: Vec<[u8; VARIES.end - VARIES.start]>,
+    stride: usize,
     silent: bool,
+}
+
+impl NullPort {
+    /// The flow of packet number `made`, and the way to the next ones of its burst.
+    fn flow_at(&self, made: u64) -> (usize, usize) {
+        let all = self.flows.len().max(1);
+        let (round, at) = (made / all as u64, (made % all as u64) as usize);
+        let step = if round == 0 { 1 } else { self.stride % all };
+        ((at as u64 * step as u64 % all as u64) as usize, step)
+    }
 }
 
 impl Port for NullPort {
@@ -88,17 +108,25 @@ impl Port for NullPort {
         let n = cache.alloc_burst(out);
         let cursor = self.cursors.word(MADE);
         let made = cursor.load(Ordering::Relaxed);
+        let (mut flow, step) = self.flow_at(made);
         for (i, m) in out[..n].iter().enumerate() {
             let at = made.wrapping_add(i as u64);
-            self.hand
-                .copied(cache.shard(), *m, &self.template, at as u32);
-            if !self.flows.is_empty() {
-                let [port, csum] = self.flows[(at % self.flows.len() as u64) as usize];
-                let mut packet = Packet::from_raw(*m, self.hand.pool);
-                packet.data_mut()[UDP_AT..UDP_AT + 2].copy_from_slice(&port);
-                packet.data_mut()[UDP_CSUM_AT..UDP_CSUM_AT + 2].copy_from_slice(&csum);
-                packet.into_raw();
-            }
+            let varies = self.flows.get(flow);
+            let (shard, len) = (cache.shard(), self.template.len());
+            self.hand.filled(shard, *m, len, at as u32, |bytes| {
+                copy(bytes, &self.template);
+                if let (Some(varies), Some(rest)) = (varies, bytes.get_mut(VARIES.start..))
+                    && let Some(place) = rest.first_chunk_mut()
+                {
+                    *place = *varies;
+                }
+            });
+            flow += step;
+            flow -= if flow >= self.flows.len() {
+                self.flows.len()
+            } else {
+                0
+            };
         }
         cursor.store(made.wrapping_add(n as u64), Ordering::Release);
         self.cursors
@@ -171,6 +199,27 @@ impl Port for NullPort {
     }
 }
 
+/// Copies a whole frame; a short one by halves of a fixed size that may overlap.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    const HALF: usize = 32;
+    let halves = (from.first_chunk::<HALF>(), from.last_chunk::<HALF>());
+    if let (Some(first), Some(last)) = halves
+        && from.len() <= 2 * HALF
+        && to.len() == from.len()
+        && to.len() >= HALF
+    {
+        if let Some(place) = to.first_chunk_mut() {
+            *place = *first;
+        }
+        if let Some(place) = to.last_chunk_mut() {
+            *place = *last;
+        }
+    } else {
+        to.copy_from_slice(from);
+    }
+}
+
 fn number(spec: &PortSpec, key: &str, default: usize) -> usize {
     spec.param(key)
         .and_then(|text| text.parse().ok())
@@ -198,23 +247,49 @@ fn udp_frame(mac: [u8; 6], size: usize) -> Vec<u8> {
     frame
 }
 
-/// Source port and checksum of each flow, if the template is IPv4 without options and UDP.
-fn flows(template: &[u8], n: usize) -> Vec<[[u8; 2]; 2]> {
-    let udp = template.len() > UDP_CSUM_AT + 1
+/// What each flow's frames differ in, if the template is IPv4 without options and UDP.
+fn flows(template: &[u8], n: usize, spread: bool) -> Vec<[u8; VARIES.end - VARIES.start]> {
+    let udp = template.len() >= VARIES.end
         && template[12..15] == [0x08, 0x00, 0x45]
         && template[23] == 17;
     if n < 2 || !udp {
         return Vec::new();
     }
     let mut frame = template.to_vec();
-    let first = u16::from_be_bytes([frame[UDP_AT], frame[UDP_AT + 1]]);
+    let number = |at: usize| u16::from_be_bytes([template[at], template[at + 1]]);
+    let (first, host) = (number(UDP_AT), number(SRC_AT + 2));
     (0..n)
         .map(|i| {
-            let port = first.wrapping_add(i as u16).to_be_bytes();
+            let (hosts, port) = if spread {
+                (i / FLOWS_OF_HOST, i % FLOWS_OF_HOST)
+            } else {
+                (0, i)
+            };
+            let port = first.wrapping_add(port as u16).to_be_bytes();
             frame[UDP_AT..UDP_AT + 2].copy_from_slice(&port);
-            [port, udp_checksum(&frame).to_be_bytes()]
+            if spread {
+                let host = host.wrapping_add(hosts as u16).to_be_bytes();
+                frame[SRC_AT + 2..SRC_AT + 4].copy_from_slice(&host);
+                frame[SRC_AT + 4..SRC_AT + 8].copy_from_slice(&destination(i).to_be_bytes());
+                frame[24..26].fill(0);
+                let sum = !ones_sum(&frame[14..34], 0);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+            let csum = udp_checksum(&frame).to_be_bytes();
+            frame[UDP_CSUM_AT..UDP_CSUM_AT + 2].copy_from_slice(&csum);
+            let mut varies = [0; VARIES.end - VARIES.start];
+            varies.copy_from_slice(&frame[VARIES]);
+            varies
         })
         .collect()
+}
+
+/// Where spread flow number `i` goes: anywhere in 16.0.0.0 to 191.255.255.255, by splitmix64.
+fn destination(i: usize) -> u32 {
+    let z = (1_000_003 * i as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    0x1000_0000 + (z ^ (z >> 31)) as u32 % 0xb000_0000
 }
 
 fn udp_checksum(frame: &[u8]) -> u16 {
@@ -254,14 +329,29 @@ mod tests {
     #[test]
     fn each_flow_has_its_own_port_and_checksum() {
         let frame = udp_frame([2, 0, 0, 0, 0, 1], 64);
-        let flows = flows(&frame, 1000);
+        let flows = flows(&frame, 1000, false);
         assert_eq!(flows.len(), 1000);
-        assert_eq!(flows[5][0], 0x1005u16.to_be_bytes());
-        assert_eq!(flows[0][1], frame[40..42]);
+        assert_eq!(flows[5][10..12], 0x1005u16.to_be_bytes());
+        assert_eq!(flows[0], frame[VARIES]);
         assert!(
-            super::flows(&[0; 60], 9).is_empty(),
+            super::flows(&[0; 60], 9, false).is_empty(),
             "no UDP, nothing varies"
         );
+    }
+
+    #[test]
+    fn spread_flows_are_all_different_and_their_checksums_right() {
+        let frame = udp_frame([2, 0, 0, 0, 0, 1], 64);
+        let flows = flows(&frame, 20_000, true);
+        let different: std::collections::HashSet<&[u8]> =
+            flows.iter().map(|flow| &flow[2..]).collect();
+        assert_eq!(different.len(), 20_000);
+        for flow in &flows {
+            let mut frame = frame.clone();
+            frame[VARIES].copy_from_slice(flow);
+            assert_eq!(ones_sum(&frame[14..34], 0), 0xffff);
+            assert_eq!(udp_checksum(&frame).to_be_bytes(), frame[40..42]);
+        }
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Driver {
                 ("no-rx", None),
                 ("template", None),
                 ("flows", None),
+                ("spread", None),
                 ("mac", None),
             ],
         }
@@ -322,7 +323,7 @@ fn check_values(
 ) -> Result<(), SpecError> {
     for (key, value) in params {
         let (fine, expected) = match key.as_str() {
-            "force_copy" | "qdisc_bypass" | "infinite_rx" | "no-rx" => {
+            "force_copy" | "qdisc_bypass" | "infinite_rx" | "no-rx" | "spread" => {
                 (value == "0" || value == "1", "0 or 1")
             }
             "mode" => (
@@ -338,8 +339,10 @@ fn check_values(
                 "a number of bytes from 14 to 1514",
             ),
             "flows" => (
-                value.parse::<u16>().is_ok_and(|n| n > 0),
-                "a number of flows from 1 to 65535",
+                value
+                    .parse::<u32>()
+                    .is_ok_and(|n| (1..=1 << 24).contains(&n)),
+                "a number of flows from 1 to 16777216",
             ),
             "template" => (
                 parse_hex(value).is_some_and(|b| (14..=1514).contains(&b.len())),

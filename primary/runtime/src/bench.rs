@@ -15,7 +15,7 @@ use baton_shared_state::arena::{Arena, ArenaSpec};
 use baton_shared_state::directory::Directory;
 use baton_shared_state::ledger::Ledger;
 use baton_shared_state::lifeline::Lifelines;
-use baton_shared_state::mbuf::Packet;
+use baton_shared_state::mbuf::{Packet, PartialCsum};
 use baton_shared_state::mempool::{Cache, Pool};
 use baton_shared_state::{BURST, CHUNK, CONTROL_SHARD, LCORES_PER_TENANT, sys};
 use std::collections::HashMap;
@@ -162,6 +162,16 @@ impl<D: Datapath> Bench<D> {
         }
     }
 
+    /// The bytes of a memzone.
+    ///
+    /// # Panics
+    /// When the program has no such zone.
+    pub fn zone(&self, name: &str) -> Vec<u8> {
+        let attached = self.tenant.attached.as_ref().expect("a bench is attached");
+        let region = attached.zones[name].region;
+        region.to_vec(0, region.len())
+    }
+
     /// Drop counters by name.
     pub fn drops(&self) -> Vec<(String, u64)> {
         self.tenant.stats(false).drops
@@ -206,6 +216,19 @@ impl End {
         self.frames = vec![frame.to_vec()];
         self.next = 0;
         self.offer(1);
+    }
+
+    /// Sends one frame whose transport checksum a port has marked as unfinished; it stands `offset`
+    /// bytes behind the transport header at `start`.
+    pub fn send_unfinished(&mut self, frame: &[u8], start: u16, offset: u16) {
+        let mut packet = self.cache.alloc().expect("a bench has buffers enough");
+        if let Some(bytes) = packet.append(frame.len()) {
+            bytes.copy_from_slice(frame);
+        }
+        packet.set_csum_partial(Some(PartialCsum { start, offset }));
+        let mbuf = packet.into_raw();
+        let sent = self.peer.send_burst(&[mbuf]);
+        self.cache.free_burst(&[mbuf][sent..]);
     }
 
     /// Takes what the port sent, frame by frame.

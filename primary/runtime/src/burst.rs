@@ -2,6 +2,7 @@
 
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::Packet;
+use baton_shared_state::mempool::Pool;
 
 /// Up to [`BURST`] packets of one shard, in the order they arrived. Packets that are not taken
 /// out go back to the pool.
@@ -21,6 +22,26 @@ impl Default for Burst {
 }
 
 impl Burst {
+    /// The packets of these buffers, whose bytes are on their way into the processor's cache.
+    #[inline]
+    pub(crate) fn of(raw: &[u32], pool: Pool) -> Burst {
+        let mut burst = Burst::default();
+        // Nothing may panic while a packet is held here: it would be kept in memory for its drop, by
+        // narrow stores, and copied from there by wide loads that wait for them.
+        for (slot, &mbuf) in burst.packets.iter_mut().zip(raw) {
+            pool.prefetch(mbuf);
+            *slot = Some(Packet::from_raw(mbuf, pool));
+        }
+        burst.len = raw.len().min(BURST);
+        burst
+    }
+
+    /// Takes one packet out; the others keep their places.
+    #[inline]
+    pub fn take(&mut self, at: usize) -> Option<Packet> {
+        self.packets.get_mut(at)?.take()
+    }
+
     /// Adds a packet behind the others; gives it back when the burst is full.
     #[inline]
     pub fn push(&mut self, packet: Packet) -> Option<Packet> {
@@ -44,6 +65,12 @@ impl Burst {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// One packet, without taking it.
+    #[inline]
+    pub fn get(&self, at: usize) -> Option<&Packet> {
+        self.packets.get(at)?.as_ref()
     }
 
     /// The packets, without taking them.

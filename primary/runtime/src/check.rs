@@ -4,6 +4,7 @@ use crate::config::{self, Config};
 use crate::datapath::{Datapath, Error};
 use crate::open_ports;
 use crate::resolve::{declared, size_of};
+use crate::routes;
 use crate::setup::{CsumSource, Mac, PortId, PortInfo, Setup};
 use baton_shared_state::arena::layout::{self, place_of};
 use baton_shared_state::mempool::Pool;
@@ -81,8 +82,12 @@ fn tables<D: Datapath>(config: &Config<D::Config>, shards: u16) -> Result<(), Er
         return Err(Error::at("instance.socket-mem", what));
     }
     let (mut left, mut grown) = (have, 0);
+    let groups = routes::groups_of(config)?;
     for decl in declared::<D>() {
-        let capacity = D::capacity(&config.program, &decl.group);
+        let capacity = match decl.group.as_str() {
+            routes::ZONE => groups,
+            group => D::capacity(&config.program, group),
+        };
         let refuse = |what: String| Err(Error::at(D::capacity_key(&decl.group), what));
         let size = match size_of(&decl, capacity, shards) {
             Ok(size) => size.len,

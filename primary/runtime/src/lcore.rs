@@ -172,10 +172,7 @@ impl<D: Datapath> Run<D> {
         if raw.is_empty() {
             return;
         }
-        let mut burst = Burst::default();
-        for &mbuf in raw {
-            burst.push(Packet::from_raw(mbuf, self.shard.io.pool));
-        }
+        let burst = Burst::of(raw, self.shard.io.pool);
         self.datapath.burst(&mut self.shard, burst);
         if self.shard.io.passed_len > 0 {
             self.pass_on();

@@ -176,7 +176,11 @@ impl Resolver<'_> {
         capacity: &impl Fn(&str) -> u32,
     ) -> Result<(Opened, ZoneReport), ZoneError> {
         let current = self.current(&decl.name);
-        let group = self.current(&decl.group);
+        // What is made anew is made as large as its own config asks for.
+        let group = match decl.policy {
+            Policy::Rebuild => None,
+            _ => self.current(&decl.group),
+        };
         let capacity = group
             .as_ref()
             .map_or_else(|| capacity(&decl.group), |entry| entry.count as u32);

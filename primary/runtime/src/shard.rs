@@ -106,7 +106,8 @@ impl<D: Datapath> Shard<D> {
     /// Sends a packet: it leaves at the end of the burst, in the order of the calls.
     #[inline]
     pub fn transmit(&mut self, port: PortId, packet: Packet) {
-        self.io.transmit(port, packet.into_raw());
+        let len = packet.len();
+        self.io.transmit(port, packet.into_raw(), len);
     }
 
     /// Gives a packet, as it now is, to the shard that owns a bucket: it comes with that shard's next
@@ -213,14 +214,14 @@ impl Io {
     }
 
     #[inline]
-    fn transmit(&mut self, port: PortId, mbuf: u32) {
+    fn transmit(&mut self, port: PortId, mbuf: u32, len: usize) {
         let port = usize::from(port.0);
         let Some(stage) = self.stages.get_mut(port) else {
             self.counters.count(Count::Forgotten, 1);
             self.free(mbuf);
             return;
         };
-        stage.bytes += u64::from(self.pool.data_len(mbuf));
+        stage.bytes += len as u64;
         stage.mbufs[stage.len] = mbuf;
         stage.len += 1;
         if stage.len == BURST {
@@ -272,6 +273,7 @@ impl Io {
         self.freed_len = 0;
     }
 
+    #[inline(never)]
     fn flush_port(&mut self, port: usize) {
         let stage = &mut self.stages[port];
         let queue = &mut self.queues[port];

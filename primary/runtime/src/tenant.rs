@@ -13,6 +13,7 @@ use crate::lcore::Run;
 use crate::mailbox::Mailbox;
 use crate::open_ports::OpenPorts;
 use crate::resolve::{Authority, Resolver, declared};
+use crate::routes;
 use crate::setup::Setup;
 use crate::shard::{Io, Shard};
 use crate::steering::{STEER_ZONE, Steering};
@@ -130,8 +131,12 @@ impl<D: Datapath> Tenant<D> {
         };
         let said = |why: &dyn core::fmt::Display| Error::new(why.to_string());
         let decls = declared::<D>();
+        let groups = routes::groups_of(&self.config).map_err(|why| self.config.locate(why))?;
         let (zones, reports) = resolver
-            .all(&decls, |group| D::capacity(program, group))
+            .all(&decls, |group| match group {
+                routes::ZONE => groups,
+                _ => D::capacity(program, group),
+            })
             .map_err(|why| said(&why))?;
         let drops = drops::open::<D>(&mut resolver).map_err(|why| said(&why))?;
         let running = zones[SHARD_ZONE].capacity;

@@ -6,6 +6,7 @@
 //! ```
 
 mod errors;
+mod fast;
 mod frames;
 mod local;
 mod nat;

@@ -152,8 +152,10 @@ pub fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
+/// A sum of 16-bit words in 16 bits, carries brought round; not complemented.
 #[inline]
-fn fold(sum: u64) -> u16 {
+#[must_use]
+pub fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);

@@ -36,6 +36,18 @@ impl Packet {
         Packet { pool, m, off, len }
     }
 
+    /// Makes a packet of `len` bytes behind the headroom of a mbuf that the caller holds, and says so
+    /// in its line; what the bytes hold is left over from earlier.
+    ///
+    /// # Panics
+    /// When the pool has no such mbuf, or the chunk no such room.
+    #[inline]
+    pub fn filling(m: u32, pool: Pool, len: u16) -> Packet {
+        let off = pool.headroom();
+        pool.set_packet(m, off, len);
+        Packet { pool, m, off, len }
+    }
+
     /// Makes an empty packet of a mbuf just allocated: headroom in front, no flags.
     #[inline]
     pub fn fresh(m: u32, pool: Pool) -> Packet {

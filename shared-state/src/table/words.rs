@@ -30,9 +30,14 @@ fn no_row(id: u32, rows: usize) -> ! {
 #[inline(always)]
 pub(super) fn load<T: FromBytes + IntoBytes>(words: &[AtomicU64]) -> T {
     let mut value = T::new_zeroed();
-    for (bytes, word) in value.as_mut_bytes().chunks_mut(WORD).zip(words) {
+    // Whole words first: a copy of a length known to the compiler is a store, not a call.
+    let (whole, rest) = value.as_mut_bytes().as_chunks_mut::<WORD>();
+    for (bytes, word) in whole.iter_mut().zip(words) {
+        *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.get(whole.len())) {
         let word = word.load(Ordering::Relaxed).to_le_bytes();
-        bytes.copy_from_slice(&word[..bytes.len()]);
+        rest.copy_from_slice(&word[..rest.len()]);
     }
     value
 }
@@ -40,8 +45,12 @@ pub(super) fn load<T: FromBytes + IntoBytes>(words: &[AtomicU64]) -> T {
 /// Stores a value; what is left of its last word becomes zero.
 #[inline(always)]
 pub(super) fn store<T: IntoBytes + Immutable>(words: &[AtomicU64], value: &T) {
-    for (bytes, word) in value.as_bytes().chunks(WORD).zip(words) {
-        word.store(padded(bytes), Ordering::Relaxed);
+    let (whole, rest) = value.as_bytes().as_chunks::<WORD>();
+    for (bytes, word) in whole.iter().zip(words) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.get(whole.len())) {
+        word.store(padded(rest), Ordering::Relaxed);
     }
 }
 
@@ -49,8 +58,12 @@ pub(super) fn store<T: IntoBytes + Immutable>(words: &[AtomicU64], value: &T) {
 #[inline(always)]
 pub(super) fn same<T: IntoBytes + Immutable>(words: &[AtomicU64], value: &T) -> bool {
     let mut differ = 0;
-    for (bytes, word) in value.as_bytes().chunks(WORD).zip(words) {
-        differ |= word.load(Ordering::Relaxed) ^ padded(bytes);
+    let (whole, rest) = value.as_bytes().as_chunks::<WORD>();
+    for (bytes, word) in whole.iter().zip(words) {
+        differ |= word.load(Ordering::Relaxed) ^ u64::from_le_bytes(*bytes);
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.get(whole.len())) {
+        differ |= word.load(Ordering::Relaxed) ^ padded(rest);
     }
     differ == 0
 }

@@ -106,6 +106,33 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         )
     }
 
+    /// Brings the line of the index where a hash leads to into the processor's cache.
+    #[inline]
+    pub fn prefetch_hash(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// The row that a hash leads to, or [`NO_ID`], with its key not yet compared; the row is on its
+    /// way into the processor's cache. [`Table::confirm`] compares.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> u32 {
+        let id = self.index.find(hash, |_| true).unwrap_or(NO_ID);
+        self.prefetch(id);
+        id
+    }
+
+    /// The row of a key, most likely `candidate`.
+    #[inline]
+    pub fn confirm(&self, hash: u64, key: &K, candidate: u32) -> Option<u32> {
+        if self.keys.is(candidate, key) {
+            return Some(candidate);
+        }
+        if candidate == NO_ID {
+            return None;
+        }
+        self.index.find(hash, |id| self.keys.is(id, key))
+    }
+
     /// Looks up a whole burst; `key_of` gives each packet's key.
     pub fn find_burst(&self, burst: Burst, key_of: fn(&Packet) -> Option<K>) -> FoundBurst<K, V> {
         let mut found = [const { None }; BURST];

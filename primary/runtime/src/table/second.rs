@@ -3,7 +3,7 @@
 use crate::table::zones::declare_index;
 use crate::zone::{Declare, Gain, Live, Opener, Zone, ZoneError};
 use baton_schema::Policy;
-use baton_shared_state::table::{Full, Index, IndexShard, hash_bytes};
+use baton_shared_state::table::{Full, Index, IndexShard, NO_ID, hash_bytes};
 
 /// What a second index leads to: names the table whose ids it holds, and the memzone of its own.
 pub trait Leads: Send + 'static {
@@ -45,6 +45,18 @@ impl<L: Leads> SecondIndex<L> {
         out: &mut [u32],
     ) -> usize {
         self.index.find_burst(hashes, touch, same, out)
+    }
+
+    /// Brings the line where a hash leads to into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// The id that a hash leads to, or [`NO_ID`], with nothing compared yet.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> u32 {
+        self.index.find(hash, |_| true).unwrap_or(NO_ID)
     }
 
     /// Publishes an id.

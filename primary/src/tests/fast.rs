@@ -1,0 +1,258 @@
+//! The fast path against the whole path: two gateways, one with the fast path and one without, get
+//! the same packets at the same times, and must not be told apart.
+
+use super::frames::{ACK, RST, SYN};
+use super::*;
+use crate::fast::OFF;
+use baton_datapath::checksum;
+
+/// Everything that outlives a process, byte by byte.
+const ZONES: [&str; 13] = [
+    "nat.session",
+    "nat.session.key",
+    "nat.session.hot",
+    "nat.session.index",
+    "nat.session.ids",
+    "nat.session.outside",
+    "nat.binding",
+    "nat.binding.key",
+    "nat.binding.hot",
+    "nat.binding.outside",
+    "nat.source",
+    "neighbour",
+    "baton.shard",
+];
+
+/// xorshift64 (Marsaglia, 2003).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % n
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A frame to be sent, and from where.
+struct Sent {
+    outside: bool,
+    frame: Vec<u8>,
+    unfinished: bool,
+}
+
+struct Pair {
+    fast: Lab,
+    whole: Lab,
+    /// What left by (inside, outside) lately.
+    left: [Vec<Vec<u8>>; 2],
+}
+
+impl Pair {
+    fn new(shards: u16) -> Pair {
+        let lab = |off| {
+            OFF.set(off);
+            let lab = Lab::new(shards, |text| text);
+            OFF.set(false);
+            lab
+        };
+        Pair {
+            fast: lab(false),
+            whole: lab(true),
+            left: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// One burst, or two where both ports have some.
+    fn put(&mut self, burst: &[Sent]) {
+        let [fast, whole] = [&mut self.fast, &mut self.whole].map(|lab| {
+            for sent in burst {
+                let ends = if sent.outside {
+                    &mut lab.outside
+                } else {
+                    &mut lab.inside
+                };
+                if sent.unfinished {
+                    let offset = if sent.frame[23] == 6 { 16 } else { 6 };
+                    ends[0].send_unfinished(&sent.frame, 34, offset);
+                } else {
+                    ends[0].send(&sent.frame);
+                }
+            }
+            lab.step();
+            lab.drain()
+        });
+        assert_eq!(fast, whole, "what leaves (inside, outside)");
+        assert_eq!(self.fast.drops(), self.whole.drops());
+        for zone in ZONES {
+            let (fast, whole) = (self.fast.bench.zone(zone), self.whole.bench.zone(zone));
+            assert!(fast == whole, "the bytes of {zone}");
+        }
+        for (known, new) in self.left.iter_mut().zip([fast.0, fast.1]) {
+            known.extend(new);
+            let surplus = known.len().saturating_sub(64);
+            known.drain(..surplus);
+        }
+    }
+}
+
+/// A packet from inside: few hosts, ports and servers, so that most belong to a session.
+fn from_inside(random: &mut Random) -> Vec<u8> {
+    let host = ["10.0.0.7", "10.0.0.8", "10.0.0.7", "10.0.0.66"][random.below(4)];
+    let src = format!("{host}:{}", [5000, 5001, 8443, 1][random.below(4)]);
+    let servers = [
+        "198.51.100.9:443",
+        "198.51.100.9:443",
+        "8.8.8.8:53",
+        "203.0.113.2:443",
+        "203.0.113.1:80",
+        "10.0.0.1:9",
+        "10.0.0.8:8443",
+        "203.0.113.16:1030",
+    ];
+    let dst = servers[random.below(8)];
+    packet(random, FROM_HOST, &src, dst)
+}
+
+fn packet(random: &mut Random, wire: Wire, src: &str, dst: &str) -> Vec<u8> {
+    let flags = [SYN, ACK, SYN | ACK, RST | ACK, 0x11, ACK][random.below(6)];
+    match random.below(8) {
+        0 => wire.echo(src, dst, false),
+        1 => wire.echo(src, dst, true),
+        2..5 => wire.udp(src, dst, &[7; 40][..random.below(40)]),
+        _ => wire.tcp(src, dst, flags),
+    }
+}
+
+/// The answer to a frame that left: its ends the other way round, which changes no checksum.
+fn answer(frame: &[u8], wire: Wire) -> Vec<u8> {
+    let mut answer = frame.to_vec();
+    answer[..6].copy_from_slice(&wire.to);
+    answer[6..12].copy_from_slice(&wire.from);
+    if frame.len() >= 42 && frame[12..14] == [8, 0] {
+        answer[26..30].copy_from_slice(&frame[30..34]);
+        answer[30..34].copy_from_slice(&frame[26..30]);
+        answer[34..36].copy_from_slice(&frame[36..38]);
+        answer[36..38].copy_from_slice(&frame[34..36]);
+    }
+    answer
+}
+
+/// Makes most packets a little or quite unusual.
+fn spoil(random: &mut Random, frame: &mut Vec<u8>) -> bool {
+    match random.below(16) {
+        0 => frame.truncate(random.below(frame.len())),
+        1 => frame.resize(frame.len() + 1 + random.below(20), 0xaa),
+        2 if frame.len() > 42 => {
+            frame[22] = [0, 1, 2][random.below(3)];
+            fix(frame);
+        }
+        3 if frame.len() > 42 && frame[23] == 17 => {
+            let sum = [[0, 0], [0xff, 0xff]][random.below(2)];
+            frame[40..42].copy_from_slice(&sum);
+        }
+        4 | 5 => {
+            for _ in 0..=random.below(3) {
+                let at = random.below(frame.len().min(56));
+                frame[at] = random.below(256) as u8;
+            }
+            if random.one_in(2) {
+                fix(frame);
+            }
+        }
+        6 if frame.len() > 42 => {
+            frame[20] = [0x20, 0x40, 0x00][random.below(3)];
+            frame[21] = random.below(2) as u8;
+            fix(frame);
+        }
+        7 if frame.len() > 42 => {
+            // Four bytes of options.
+            frame.splice(34..34, [1, 1, 1, 0]);
+            frame[14] = 0x46;
+            let total = u16::from_be_bytes([frame[16], frame[17]]).wrapping_add(4);
+            frame[16..18].copy_from_slice(&total.to_be_bytes());
+            fix(frame);
+        }
+        8 if frame.len() > 54 && matches!(frame[23], 6 | 17) => return true,
+        _ => {}
+    }
+    false
+}
+
+/// Makes the IPv4 header's checksum right.
+fn fix(frame: &mut [u8]) {
+    let len = usize::from(frame.get(14).map_or(0, |byte| byte & 15)) * 4;
+    if len >= 20 && frame.len() >= 14 + len {
+        frame[24..26].fill(0);
+        let sum = checksum::of(&frame[14..14 + len]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+fn compare(shards: u16, seed: u64, bursts: usize) {
+    let mut pair = Pair::new(shards);
+    let mut random = Random(seed);
+    for _ in 0..bursts {
+        let burst: Vec<Sent> = (0..=random.below(12))
+            .map(|_| {
+                let outside = random.one_in(2);
+                let known = &pair.left[usize::from(outside)];
+                let wire = if outside { FROM_ROUTER } else { FROM_HOST };
+                let asked = ["203.0.113.2:443", "203.0.113.16:2000", "10.0.0.7:5000"];
+                let asked = asked[random.below(3)];
+                let mut frame = match random.below(4) {
+                    0 if outside => packet(&mut random, wire, "198.51.100.9:443", asked),
+                    0..3 if !known.is_empty() && (outside || random.one_in(2)) => {
+                        answer(&known[random.below(known.len())], wire)
+                    }
+                    _ if outside => wire.udp("8.8.8.8:53", asked, b"x"),
+                    _ => from_inside(&mut random),
+                };
+                let unfinished = spoil(&mut random, &mut frame);
+                Sent {
+                    outside,
+                    frame,
+                    unfinished,
+                }
+            })
+            .filter(|sent| !sent.frame.is_empty())
+            .collect();
+        pair.put(&burst);
+    }
+    let sent: usize = pair.left.iter().map(Vec::len).sum();
+    assert!(
+        sent > 32,
+        "too few packets went through to compare anything"
+    );
+}
+
+#[test]
+fn the_fast_path_cannot_be_told_from_the_whole_path() {
+    for seed in 1..=6 {
+        compare(1, 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed), 250);
+    }
+}
+
+#[test]
+fn nor_with_several_shards() {
+    for seed in 1..=3 {
+        compare(3, 0x2545_f491_4f6c_dd1du64.wrapping_mul(seed), 250);
+    }
+}
+
+#[test]
+#[ignore = "long: a hundred times as many packets"]
+fn nor_over_a_long_time() {
+    for seed in 1..=100 {
+        compare(
+            1 + (seed % 3) as u16,
+            0xd134_2543_de82_ef95u64.wrapping_mul(seed),
+            1_500,
+        );
+    }
+}
