@@ -45,10 +45,19 @@ fn one(n: u32) {
     emit("acl.build", &format!("{n} rules"), times);
     let mut writer = writer.expect("a build");
     let mib = |bytes: usize| bytes as f64 / 1_048_576.0;
-    value("acl.memory", "MiB", mib(writer.used_bytes()), &format!("{n} rules"));
+    value(
+        "acl.memory",
+        "MiB",
+        mib(writer.used_bytes()),
+        &format!("{n} rules"),
+    );
     value("acl.reserved", "MiB", mib(bytes), &format!("{n} rules"));
     check(&writer.reader(), &rules, &keys, n);
-    for (simd, name) in [(Simd::Scalar, "scalar"), (Simd::Avx2, "avx2"), (Simd::Avx512, "avx512")] {
+    for (simd, name) in [
+        (Simd::Scalar, "scalar"),
+        (Simd::Avx2, "avx2"),
+        (Simd::Avx512, "avx512"),
+    ] {
         let acl = writer.reader().with_simd(simd);
         if acl.simd() == simd {
             classify(&acl, &keys, n, name);
@@ -59,7 +68,11 @@ fn one(n: u32) {
 
 fn classify(acl: &Acl, keys: &[Key4], n: u32, name: &str) {
     // DPDK's best has another name than ours: the same line under both.
-    let names: &[&str] = if name == "avx512" { &["avx512x16", "avx512x32"] } else { &[name] };
+    let names: &[&str] = if name == "avx512" {
+        &["avx512x16", "avx512x32"]
+    } else {
+        &[name]
+    };
     let mut actions = vec![0; keys.len()];
     for batch in [1, 32, 256] {
         let mut times = Vec::new();
@@ -95,11 +108,29 @@ fn changes(writer: &mut AclWriter, rules: &[Rule], n: u32) {
         rests.push(time(|| writer.quiesced()));
         ids[at] = (new, rule);
     }
-    value("acl.change", "ns, slowest of 400", max(&adds).max(max(&removes)), &format!("{n} rules"));
-    emit("acl.remove", &format!("{n} rules, one random rule"), removes);
+    value(
+        "acl.change",
+        "ns, slowest of 400",
+        max(&adds).max(max(&removes)),
+        &format!("{n} rules"),
+    );
+    emit(
+        "acl.remove",
+        &format!("{n} rules, one random rule"),
+        removes,
+    );
     emit("acl.add", &format!("{n} rules, one random rule"), adds);
-    emit("acl.quiesced", &format!("{n} rules, after each change"), rests);
-    value("acl.audit", "rows wrong after 400 changes", writer.audit() as f64, &format!("{n} rules"));
+    emit(
+        "acl.quiesced",
+        &format!("{n} rules, after each change"),
+        rests,
+    );
+    value(
+        "acl.audit",
+        "rows wrong after 400 changes",
+        writer.audit() as f64,
+        &format!("{n} rules"),
+    );
 }
 
 fn max(times: &[f64]) -> f64 {
@@ -118,10 +149,15 @@ fn check(acl: &Acl, rules: &[Rule], keys: &[Key4], n: u32) {
     acl.classify4(keys, &mut actions);
     let linear = |key: &Key4| {
         let (src, dst) = (u128::from(key.src) << 96, u128::from(key.dst) << 96);
-        let best = rules.iter().find(|r| r.matches(src, dst, key.sport, key.dport, key.proto));
+        let best = rules
+            .iter()
+            .find(|r| r.matches(src, dst, key.sport, key.dport, key.proto));
         best.map_or(0, |rule| rule.action)
     };
-    let agree = keys[..512].iter().zip(&actions).filter(|(key, action)| linear(key) == **action);
+    let agree = keys[..512]
+        .iter()
+        .zip(&actions)
+        .filter(|(key, action)| linear(key) == **action);
     let agree = agree.count() as f64;
     let hits = actions.iter().filter(|action| **action != 0).count() as f64;
     let params = format!("{n} rules, matched share {:.3}", hits / keys.len() as f64);
@@ -139,5 +175,7 @@ fn emit(bench: &str, params: &str, mut times: Vec<f64>) {
 }
 
 fn value(bench: &str, unit: &str, value: f64, params: &str) {
-    println!("{{\"bench\":\"{bench}\",\"params\":\"{params}\",\"value\":{value:.4},\"unit\":\"{unit}\"}}");
+    println!(
+        "{{\"bench\":\"{bench}\",\"params\":\"{params}\",\"value\":{value:.4},\"unit\":\"{unit}\"}}"
+    );
 }

@@ -83,8 +83,14 @@ pub fn import(text: &str, family: Family) -> Result<Vec<Filter>, ImportError> {
             let line = i + 1;
             ImportError { line, field, what }
         })?;
-        let place = i32::try_from(filters.len()).ok().filter(|place| *place < i32::MAX);
-        let place = place.ok_or(ImportError { line: i + 1, field: 0, what: Wanted::Fewer })?;
+        let place = i32::try_from(filters.len())
+            .ok()
+            .filter(|place| *place < i32::MAX);
+        let place = place.ok_or(ImportError {
+            line: i + 1,
+            field: 0,
+            what: Wanted::Fewer,
+        })?;
         filter.rule.priority = i32::MAX - place;
         filter.rule.action = place as u32 + 1;
         filters.push(filter);
@@ -112,7 +118,15 @@ fn filter(line: &str, family: Family) -> Result<Filter, Mistake> {
     if words.next().is_some() {
         return Err((7, Wanted::End));
     }
-    let rule = Rule { src, dst, sport, dport, proto, proto_mask, ..Rule::ANY };
+    let rule = Rule {
+        src,
+        dst,
+        sport,
+        dport,
+        proto,
+        proto_mask,
+        ..Rule::ANY
+    };
     Ok(Filter { rule, flags })
 }
 
@@ -121,10 +135,18 @@ fn prefix(word: Option<&str>, family: Family) -> Result<Prefix, Wanted> {
         .and_then(|word| word.split_once('/'))
         .ok_or(Wanted::Address(family))?;
     let most = family.bits();
-    let len = len.parse().ok().filter(|len| *len <= most).ok_or(Wanted::Length(most))?;
+    let len = len
+        .parse()
+        .ok()
+        .filter(|len| *len <= most)
+        .ok_or(Wanted::Length(most))?;
     let prefix = match family {
-        Family::V4 => address.parse().map(|a: Ipv4Addr| Prefix::v4(a.to_bits(), len)),
-        Family::V6 => address.parse().map(|a: Ipv6Addr| Prefix::v6(a.to_bits(), len)),
+        Family::V4 => address
+            .parse()
+            .map(|a: Ipv4Addr| Prefix::v4(a.to_bits(), len)),
+        Family::V6 => address
+            .parse()
+            .map(|a: Ipv6Addr| Prefix::v6(a.to_bits(), len)),
     };
     prefix.map_err(|_| Wanted::Address(family))
 }
@@ -158,11 +180,15 @@ fn pair(word: Option<&str>) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
 
-    const LINE: &str = "@10.1.0.0/16\t192.168.3.4/32\t0 : 65535\t80 : 443\t0x06/0xFF\t0x1000/0x1000\t";
+    const LINE: &str =
+        "@10.1.0.0/16\t192.168.3.4/32\t0 : 65535\t80 : 443\t0x06/0xFF\t0x1000/0x1000\t";
 
     #[test]
     fn a_filter_of_classbench_is_read_field_by_field() {
-        let filters = import(&format!("# two\n\n{LINE}\n@0.0.0.0/0 0.0.0.0/0 5 : 5 0:9 0x00/0x00\n"), Family::V4);
+        let filters = import(
+            &format!("# two\n\n{LINE}\n@0.0.0.0/0 0.0.0.0/0 5 : 5 0:9 0x00/0x00\n"),
+            Family::V4,
+        );
         let filters = filters.unwrap();
         let rule = Rule {
             src: Prefix::v4(0x0a01_0000, 16),
@@ -173,9 +199,18 @@ mod tests {
             priority: i32::MAX,
             ..Rule::ANY
         };
-        assert_eq!(filters[0], Filter { rule, flags: (0x1000, 0x1000) });
+        assert_eq!(
+            filters[0],
+            Filter {
+                rule,
+                flags: (0x1000, 0x1000)
+            }
+        );
         let second = filters[1].rule;
-        assert_eq!((second.sport, second.dport, second.action), ((5, 5), (0, 9), 2));
+        assert_eq!(
+            (second.sport, second.dport, second.action),
+            ((5, 5), (0, 9), 2)
+        );
         assert!(second.priority < rule.priority);
     }
 
@@ -183,13 +218,43 @@ mod tests {
     fn a_mistake_is_told_with_its_line_and_field() {
         let cases = [
             ("@", "", 1, "a filter begins with '@'"),
-            ("10.1.0.0", "10.1.0", 1, "an IPv4 prefix wanted, as 10.0.0.0/8"),
+            (
+                "10.1.0.0",
+                "10.1.0",
+                1,
+                "an IPv4 prefix wanted, as 10.0.0.0/8",
+            ),
             ("/32", "/33", 2, "a prefix length of 0 to 32 wanted"),
-            ("0 : 65535", "0 : 65536", 3, "ports wanted, as 1024 : 65535, the lower first"),
-            ("80 : 443", "443 : 80", 4, "ports wanted, as 1024 : 65535, the lower first"),
-            ("0x06/0xFF", "0x106/0xFF", 5, "a protocol and mask wanted, as 0x06/0xFF"),
-            ("0x1000/", "1000-", 6, "flags and mask wanted, as 0x1000/0x1000"),
-            ("0x1000\t", "0x1000 more", 7, "the line should end before this"),
+            (
+                "0 : 65535",
+                "0 : 65536",
+                3,
+                "ports wanted, as 1024 : 65535, the lower first",
+            ),
+            (
+                "80 : 443",
+                "443 : 80",
+                4,
+                "ports wanted, as 1024 : 65535, the lower first",
+            ),
+            (
+                "0x06/0xFF",
+                "0x106/0xFF",
+                5,
+                "a protocol and mask wanted, as 0x06/0xFF",
+            ),
+            (
+                "0x1000/",
+                "1000-",
+                6,
+                "flags and mask wanted, as 0x1000/0x1000",
+            ),
+            (
+                "0x1000\t",
+                "0x1000 more",
+                7,
+                "the line should end before this",
+            ),
         ];
         for (from, to, field, what) in cases {
             let text = format!("{LINE}\n{}", LINE.replace(from, to));

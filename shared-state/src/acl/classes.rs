@@ -103,9 +103,17 @@ pub(super) struct Prefixes {
 
 impl Prefixes {
     pub(super) fn new(field: usize, root: u32, trie: TrieWriter) -> Prefixes {
-        let root = Used { class: root, rules: 1 };
+        let root = Used {
+            class: root,
+            rules: 1,
+        };
         let map = BTreeMap::from([(Prefix::ANY, root)]);
-        Prefixes { field, trie, map, unused: Vec::new() }
+        Prefixes {
+            field,
+            trie,
+            map,
+            unused: Vec::new(),
+        }
     }
 
     /// Asks for what [`Prefixes::add`] may take; how many classes that is.
@@ -133,7 +141,10 @@ impl Prefixes {
 
     /// One rule less needs `prefix`.
     pub(super) fn drop(&mut self, prefix: &Prefix) {
-        let used = self.map.get_mut(prefix).expect("the prefix of a rule has a class");
+        let used = self
+            .map
+            .get_mut(prefix)
+            .expect("the prefix of a rule has a class");
         used.rules -= 1;
         if used.rules == 0 {
             self.unused.push(*prefix);
@@ -142,7 +153,10 @@ impl Prefixes {
 
     /// Every class in `prefix`, that is, whose addresses a rule with `prefix` accepts.
     pub(super) fn inside(&self, prefix: &Prefix) -> impl Iterator<Item = u32> {
-        let end = Prefix { addr: prefix.last(), len: u8::MAX };
+        let end = Prefix {
+            addr: prefix.last(),
+            len: u8::MAX,
+        };
         self.map.range(*prefix..=end).map(|(_, used)| used.class)
     }
 
@@ -170,8 +184,14 @@ impl Prefixes {
 
     /// Counts a rule that the dead writer had published.
     pub(super) fn count(&mut self, prefix: &Prefix) -> Result<(), AclError> {
-        let (what, number) = ("prefix of a rule without a class, its bits", prefix.len.into());
-        self.map.get_mut(prefix).ok_or(AclError::Damaged { what, number })?.rules += 1;
+        let (what, number) = (
+            "prefix of a rule without a class, its bits",
+            prefix.len.into(),
+        );
+        self.map
+            .get_mut(prefix)
+            .ok_or(AclError::Damaged { what, number })?
+            .rules += 1;
         Ok(())
     }
 
@@ -218,8 +238,18 @@ impl Ports {
     /// A field in which every port is of class `root`.
     pub(super) fn create(cells: Cells, root: u32) -> Ports {
         (0..PORTS).for_each(|port| cells.set(port, root));
-        let map = BTreeMap::from([(0, Used { class: root, rules: 1 })]);
-        Ports { cells, map, unused: Vec::new() }
+        let map = BTreeMap::from([(
+            0,
+            Used {
+                class: root,
+                rules: 1,
+            },
+        )]);
+        Ports {
+            cells,
+            map,
+            unused: Vec::new(),
+        }
     }
 
     /// Finds the pieces from the cells; no rule needs their ends yet, except where all begins.
@@ -236,14 +266,26 @@ impl Ports {
                 let (what, number) = ("class of a port", class);
                 return Err(AclError::Damaged { what, number });
             }
-            map.insert(port as u32, Used { class, rules: u32::from(port == 0) });
+            map.insert(
+                port as u32,
+                Used {
+                    class,
+                    rules: u32::from(port == 0),
+                },
+            );
         }
-        Ok(Ports { cells, map, unused: Vec::new() })
+        Ok(Ports {
+            cells,
+            map,
+            unused: Vec::new(),
+        })
     }
 
     /// Classes that [`Ports::add`] may take.
     pub(super) fn need(&self, range: (u16, u16)) -> usize {
-        ends(range).filter(|port| !self.map.contains_key(port)).count()
+        ends(range)
+            .filter(|port| !self.map.contains_key(port))
+            .count()
     }
 
     /// One more rule needs `range`.
@@ -261,7 +303,10 @@ impl Ports {
     pub(super) fn count(&mut self, range: (u16, u16)) -> Result<(), AclError> {
         for port in ends(range) {
             let (what, number) = ("end of a port range that begins no piece", port);
-            self.map.get_mut(&port).ok_or(AclError::Damaged { what, number })?.rules += 1;
+            self.map
+                .get_mut(&port)
+                .ok_or(AclError::Damaged { what, number })?
+                .rules += 1;
         }
         Ok(())
     }
@@ -269,7 +314,10 @@ impl Ports {
     /// One rule less needs `range`.
     pub(super) fn drop(&mut self, range: (u16, u16)) {
         for port in ends(range) {
-            let used = self.map.get_mut(&port).expect("the ends of a rule's ports begin pieces");
+            let used = self
+                .map
+                .get_mut(&port)
+                .expect("the ends of a rule's ports begin pieces");
             used.rules -= 1;
             if used.rules == 0 {
                 self.unused.push(port);
@@ -296,7 +344,9 @@ impl Ports {
                 (port..end).for_each(|p| self.cells.set(p as usize, below));
                 classes.pool.retire(class);
             } else {
-                (start..port).rev().for_each(|p| self.cells.set(p as usize, class));
+                (start..port)
+                    .rev()
+                    .for_each(|p| self.cells.set(p as usize, class));
                 let used = self.map.get_mut(&start).expect("found by `around`");
                 used.class = class;
                 classes.pool.retire(below);
@@ -317,7 +367,9 @@ impl Ports {
         let class = classes.take_like(old.class)?;
         let mut upper = Used { class, rules: 1 };
         if end - port <= port - start {
-            (port..end).rev().for_each(|p| self.cells.set(p as usize, class));
+            (port..end)
+                .rev()
+                .for_each(|p| self.cells.set(p as usize, class));
         } else {
             (start..port).for_each(|p| self.cells.set(p as usize, class));
             upper.class = old.class;
@@ -330,7 +382,10 @@ impl Ports {
     /// The piece below `port`, and where the piece with `port` ends.
     fn around(&self, port: u32) -> (u32, u32) {
         let below = self.map.range(..port).next_back();
-        let above = self.map.range((Bound::Excluded(port), Bound::Unbounded)).next();
+        let above = self
+            .map
+            .range((Bound::Excluded(port), Bound::Unbounded))
+            .next();
         let start = *below.expect("a piece begins at port 0").0;
         (start, above.map_or(PORTS as u32, |(end, _)| *end))
     }
@@ -339,7 +394,9 @@ impl Ports {
 /// Where pieces must begin for a range: at its first port, and after its last.
 fn ends(range: (u16, u16)) -> impl Iterator<Item = u32> {
     let (first, after) = (u32::from(range.0), u32::from(range.1) + 1);
-    [first, after].into_iter().filter(|port| (1..PORTS as u32).contains(port))
+    [first, after]
+        .into_iter()
+        .filter(|port| (1..PORTS as u32).contains(port))
 }
 
 /// The sets of protocols that rules tell apart. There are 256 values, so no class is given up.
@@ -368,7 +425,9 @@ impl Protos {
 
     /// Every class whose protocols a rule accepts.
     pub(super) fn inside(&self, proto: u8, mask: u8) -> impl Iterator<Item = u32> {
-        let mut inside: Vec<u32> = values(proto, mask).map(|value| self.cells.get(value)).collect();
+        let mut inside: Vec<u32> = values(proto, mask)
+            .map(|value| self.cells.get(value))
+            .collect();
         inside.sort_unstable();
         inside.dedup();
         inside.into_iter()
@@ -377,8 +436,12 @@ impl Protos {
     /// Classes with some values a rule accepts, and some it does not.
     fn split(&self, proto: u8, mask: u8) -> impl Iterator<Item = u32> {
         let outside = move |value: &usize| (*value as u8 ^ proto) & mask != 0;
-        let outside: Vec<u32> = (0..PROTOS).filter(outside).map(|v| self.cells.get(v)).collect();
-        self.inside(proto, mask).filter(move |class| outside.contains(class))
+        let outside: Vec<u32> = (0..PROTOS)
+            .filter(outside)
+            .map(|v| self.cells.get(v))
+            .collect();
+        self.inside(proto, mask)
+            .filter(move |class| outside.contains(class))
     }
 }
 

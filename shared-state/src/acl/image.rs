@@ -32,7 +32,11 @@ impl Image {
     pub(super) fn new(rules: Vec<u32>, classes: impl Iterator<Item = Bits>) -> Image {
         let mut rows = Rows::default();
         let index = classes.map(|bits| rows.of(bits)).collect();
-        Image { rules, rows: rows.list, index }
+        Image {
+            rules,
+            rows: rows.list,
+            index,
+        }
     }
 
     /// Copies block `n` of a region out, with the rows of `classes` classes.
@@ -50,12 +54,21 @@ impl Image {
         region.copy_out(at + ROWS_AT, image.rows.as_mut_bytes());
         region.copy_out(at + layout.index(), image.index.as_mut_bytes());
         let last = image.rows.len() as u16 - 1;
-        image.index.iter_mut().for_each(|row| *row = (*row).min(last));
+        image
+            .index
+            .iter_mut()
+            .for_each(|row| *row = (*row).min(last));
         image
     }
 
     /// Stores the image as block `n`, which nothing names yet.
-    pub(super) fn store(&self, region: Region, layout: &Layout, n: u32, rule: impl Fn(u32) -> Rule) {
+    pub(super) fn store(
+        &self,
+        region: Region,
+        layout: &Layout,
+        n: u32,
+        rule: impl Fn(u32) -> Rule,
+    ) {
         let at = layout.block(n);
         let mut categories = [[0u64; 8]; MAX_CATEGORIES];
         let mut actions = [0u32; ACTIONS];
@@ -63,9 +76,15 @@ impl Image {
             let rule = rule(*id);
             actions[slot] = rule.action;
             let takes_part = |c: &usize| rule.categories >> c & 1 != 0;
-            (0..MAX_CATEGORIES).filter(takes_part).for_each(|c| set(&mut categories[c], slot));
+            (0..MAX_CATEGORIES)
+                .filter(takes_part)
+                .for_each(|c| set(&mut categories[c], slot));
         }
-        cells::put(region, at, &[self.rules.len() as u32, self.rows.len() as u32]);
+        cells::put(
+            region,
+            at,
+            &[self.rules.len() as u32, self.rows.len() as u32],
+        );
         cells::put(region, at + CATEGORIES_AT, &categories);
         cells::put(region, at + ACTIONS_AT, &actions);
         cells::put(region, at + RULES_AT, self.rules.as_slice());
@@ -144,7 +163,9 @@ impl Image {
         let new: Vec<u16> = old
             .map(|(bits, used)| if used { rows.of(change(bits)) } else { 0 })
             .collect();
-        self.index.iter_mut().for_each(|row| *row = new[*row as usize]);
+        self.index
+            .iter_mut()
+            .for_each(|row| *row = new[*row as usize]);
         self.rows = rows.list;
     }
 }
@@ -185,9 +206,19 @@ fn close(bits: &Bits, at: usize) -> Bits {
 /// Moves all bits up by `by`.
 fn shift(bits: &Bits, by: usize) -> Bits {
     let (words, by) = (by / 64, by % 64);
-    let word = |i: usize| if i < words { 0 } else { bits.get(i - words).copied().unwrap_or(0) };
+    let word = |i: usize| {
+        if i < words {
+            0
+        } else {
+            bits.get(i - words).copied().unwrap_or(0)
+        }
+    };
     core::array::from_fn(|i| {
-        let carry = if by == 0 || i == 0 { 0 } else { word(i - 1) >> (64 - by) };
+        let carry = if by == 0 || i == 0 {
+            0
+        } else {
+            word(i - 1) >> (64 - by)
+        };
         word(i) << by | carry
     })
 }
@@ -202,7 +233,10 @@ struct Rows {
 
 impl Default for Rows {
     fn default() -> Rows {
-        let mut rows = Rows { list: Vec::new(), seen: HashMap::default() };
+        let mut rows = Rows {
+            list: Vec::new(),
+            seen: HashMap::default(),
+        };
         rows.of([0; 8]);
         rows
     }
@@ -251,12 +285,15 @@ mod tests {
     use super::*;
 
     fn bools(bits: &Bits) -> Vec<bool> {
-        (0..512).map(|i| bits[i / 64] >> (i % 64) & 1 != 0).collect()
+        (0..512)
+            .map(|i| bits[i / 64] >> (i % 64) & 1 != 0)
+            .collect()
     }
 
     #[test]
     fn moving_bits_is_moving_elements_of_a_list() {
-        let bits: Bits = core::array::from_fn(|i| 0x9E37_79B9_7F4A_7C15u64.wrapping_pow(i as u32 + 3));
+        let bits: Bits =
+            core::array::from_fn(|i| 0x9E37_79B9_7F4A_7C15u64.wrapping_pow(i as u32 + 3));
         for at in [0, 1, 63, 64, 65, 300, 448, 510, 511] {
             for bit in [false, true] {
                 let mut want = bools(&bits);

@@ -27,7 +27,11 @@ impl Sizes {
     /// changes between two rests.
     pub const fn for_rules(rules: u32, family: Family) -> Sizes {
         let narrow = matches!(family, Family::V4);
-        let (big, small) = if narrow { (rules / 4, rules * 2) } else { (rules, rules * 8) };
+        let (big, small) = if narrow {
+            (rules / 4, rules * 2)
+        } else {
+            (rules, rules * 8)
+        };
         Sizes {
             rules: rules + 32,
             classes: least(3 * rules + 600, MAX_CLASSES),
@@ -51,7 +55,12 @@ impl Sizes {
         for (what, found, min, max) in limits {
             if !(min..=max).contains(&found) {
                 let (found, min, max) = (found.into(), min.into(), max.into());
-                return Err(AclError::Size { what, found, min, max });
+                return Err(AclError::Size {
+                    what,
+                    found,
+                    min,
+                    max,
+                });
             }
         }
         Ok(())
@@ -125,7 +134,12 @@ impl Layout {
             6 => Family::V6,
             other => {
                 let (what, found) = ("address family", other.into());
-                return Err(AclError::Size { what, found, min: 4, max: 6 });
+                return Err(AclError::Size {
+                    what,
+                    found,
+                    min: 4,
+                    max: 6,
+                });
             }
         };
         let sizes = Sizes {
@@ -174,7 +188,15 @@ impl Layout {
     fn words(&self) -> [u32; 7] {
         let s = &self.sizes;
         let family = self.family as u32;
-        [family, s.rules, s.classes, s.big_nodes, s.small_nodes, s.blocks, s.versions]
+        [
+            family,
+            s.rules,
+            s.classes,
+            s.big_nodes,
+            s.small_nodes,
+            s.blocks,
+            s.versions,
+        ]
     }
 }
 
@@ -212,7 +234,7 @@ const fn max_nodes(family: Family) -> u32 {
 }
 
 const fn block_bytes(sizes: &Sizes) -> usize {
-    let index = sizes.classes as usize * 2;
+    let index = sizes.classes as usize * 2 + 2;
     (ROWS_AT + local_rows(sizes) * ROW_BYTES + index).next_multiple_of(LINE)
 }
 

@@ -73,7 +73,7 @@ pub use layout::{MAX_CATEGORIES, MAX_CLASSES, MAX_RULES, Sizes};
 pub use rule::{Family, Key4, Key6, Prefix, Rule, RuleId, RuleRecord};
 pub use writer::AclWriter;
 
-use classify::Tables;
+use classify::{Ids, Tables};
 use layout::Layout;
 
 use crate::region::Region;
@@ -102,7 +102,10 @@ impl Acl {
     pub fn attach(region: Region) -> Result<Acl, AclError> {
         let layout = Layout::load(region)?;
         let tables = Tables::new(region, layout);
-        Ok(Acl { tables, simd: Simd::best() })
+        Ok(Acl {
+            tables,
+            simd: Simd::best(),
+        })
     }
 
     /// The family of its addresses.
@@ -128,8 +131,9 @@ impl Acl {
     pub fn classify4(&self, keys: &[Key4], actions: &mut [u32]) {
         assert_eq!(keys.len(), actions.len(), "one action for each header");
         assert_eq!(self.family(), Family::V4, "IPv4 headers");
+        let mut ids = Ids::new();
         for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
-            classify::chunk4(&self.tables, self.simd, keys, actions);
+            classify::chunk4(&self.tables, self.simd, keys, &mut ids, actions);
         }
     }
 
@@ -140,8 +144,9 @@ impl Acl {
     pub fn classify6(&self, keys: &[Key6], actions: &mut [u32]) {
         assert_eq!(keys.len(), actions.len(), "one action for each header");
         assert_eq!(self.family(), Family::V6, "IPv6 headers");
+        let mut ids = Ids::new();
         for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
-            classify::chunk6(&self.tables, self.simd, keys, actions);
+            classify::chunk6(&self.tables, self.simd, keys, &mut ids, actions);
         }
     }
 
@@ -181,8 +186,15 @@ impl core::fmt::Debug for Acl {
 
 fn check_categories(categories: usize, keys: usize, actions: usize) {
     let possible = 1..=MAX_CATEGORIES;
-    assert!(possible.contains(&categories), "{categories} categories, possible are {possible:?}");
-    assert_eq!(keys * categories, actions, "an action for each header and category");
+    assert!(
+        possible.contains(&categories),
+        "{categories} categories, possible are {possible:?}"
+    );
+    assert_eq!(
+        keys * categories,
+        actions,
+        "an action for each header and category"
+    );
 }
 
 const MAGIC: u32 = u32::from_le_bytes(*b"acl1");

@@ -17,10 +17,24 @@ pub(super) struct Pool {
 impl Pool {
     /// All of `have` numbers but those that `used` says are in use; what is not in use is free
     /// at once, or rests.
-    pub(super) fn new(what: &'static str, have: u32, used: impl Fn(u32) -> bool, rest: bool) -> Pool {
+    pub(super) fn new(
+        what: &'static str,
+        have: u32,
+        used: impl Fn(u32) -> bool,
+        rest: bool,
+    ) -> Pool {
         let mut free: Vec<u32> = (0..have).rev().filter(|n| !used(*n)).collect();
-        let resting = if rest { core::mem::take(&mut free) } else { Vec::new() };
-        Pool { what, have, free, resting }
+        let resting = if rest {
+            core::mem::take(&mut free)
+        } else {
+            Vec::new()
+        };
+        Pool {
+            what,
+            have,
+            free,
+            resting,
+        }
     }
 
     /// Takes the lowest number that was never used, or the last one freed.
@@ -30,7 +44,11 @@ impl Pool {
 
     /// Says whether `n` can be taken.
     pub(super) fn need(&self, n: usize) -> Result<(), AclError> {
-        if self.free.len() >= n { Ok(()) } else { Err(self.full()) }
+        if self.free.len() >= n {
+            Ok(())
+        } else {
+            Err(self.full())
+        }
     }
 
     /// A number that readers may still hold.

@@ -24,24 +24,52 @@ impl AclWriter {
         let (version, list) = published(region, &layout)?;
         let rules = rules_of(region, &layout, &list)?;
         let mut named = Reached::default();
-        let tries = [walk(region, &layout, 0, &mut named)?, walk(region, &layout, 1, &mut named)?];
+        let tries = [
+            walk(region, &layout, 0, &mut named)?,
+            walk(region, &layout, 1, &mut named)?,
+        ];
         let [sport, dport] = [0, 1].map(|field| {
-            Ports::adopt(Cells::narrow(region, layout.ports[field], PORTS), sizes.classes)
+            Ports::adopt(
+                Cells::narrow(region, layout.ports[field], PORTS),
+                sizes.classes,
+            )
         });
         let ports = [sport?, dport?];
-        let protos = Protos { cells: Cells::narrow(region, layout.proto, PROTOS) };
-        named.classes.extend(ports.iter().flat_map(|p| p.map.values().map(|used| used.class)));
+        let protos = Protos {
+            cells: Cells::narrow(region, layout.proto, PROTOS),
+        };
+        named.classes.extend(
+            ports
+                .iter()
+                .flat_map(|p| p.map.values().map(|used| used.class)),
+        );
         named.classes.extend(protos.inside(0, 0));
         let classes = classes(region, &layout, &named)?;
         let addresses = fields(&classes, tries);
         let in_list = |block: u32| list.iter().any(|(other, _)| *other == block);
         let blocks = Pool::new("blocks", sizes.blocks, in_list, true);
         let versions = Pool::new("versions", sizes.versions, |n| version == Some(n), true);
-        let ids = Pool::new("rules", sizes.rules, |id| rules[id as usize].is_some(), true);
+        let ids = Pool::new(
+            "rules",
+            sizes.rules,
+            |id| rules[id as usize].is_some(),
+            true,
+        );
         let shared = Acl::attach(region)?;
         let mut writer = AclWriter {
-            shared, region, layout, rules, list, addresses, ports, protos, classes, blocks,
-            versions, ids, version,
+            shared,
+            region,
+            layout,
+            rules,
+            list,
+            addresses,
+            ports,
+            protos,
+            classes,
+            blocks,
+            versions,
+            ids,
+            version,
         };
         writer.end_what_was_begun(&named)?;
         Ok(writer)
@@ -81,7 +109,10 @@ fn published(region: Region, layout: &Layout) -> Result<(Option<u32>, List), Acl
         let at = layout.block(block);
         let rules = at_most("rules of a block", word(at), BLOCK_RULES as u32)?;
         let ids = region.u32s(at + RULES_AT, rules as usize);
-        list.push((block, ids.iter().map(|id| id.load(Ordering::Relaxed)).collect()));
+        list.push((
+            block,
+            ids.iter().map(|id| id.load(Ordering::Relaxed)).collect(),
+        ));
     }
     Ok((Some(version), list))
 }
@@ -93,7 +124,10 @@ fn rules_of(region: Region, layout: &Layout, list: &List) -> Result<Vec<Option<R
         let rule = Rule::from(&region.read::<RuleRecord>(layout.rule(id)));
         let twice = rules[id as usize].replace(rule).is_some();
         if twice || rule.check(layout.family).is_err() {
-            return Err(AclError::Damaged { what: "rule", number: id });
+            return Err(AclError::Damaged {
+                what: "rule",
+                number: id,
+            });
         }
     }
     Ok(rules)
@@ -116,7 +150,13 @@ fn walk(
 /// A class is in use where a cell names it or its record stands.
 fn classes(region: Region, layout: &Layout, named: &Reached) -> Result<Classes, AclError> {
     let none = Pool::new("classes", 0, |_| false, false);
-    let mut classes = Classes { region, layout: *layout, pool: none, high: 0, live: Vec::new() };
+    let mut classes = Classes {
+        region,
+        layout: *layout,
+        pool: none,
+        high: 0,
+        live: Vec::new(),
+    };
     let used: Vec<bool> = (0..layout.sizes.classes)
         .map(|class| {
             class < 2 || named.classes.contains(&class) || classes.recorded(class).is_some()
@@ -125,8 +165,16 @@ fn classes(region: Region, layout: &Layout, named: &Reached) -> Result<Classes, 
     if let Some(class) = named.classes.last() {
         at_most("class", *class, layout.sizes.classes - 1)?;
     }
-    classes.high = used.iter().rposition(|used| *used).map_or(0, |last| last + 1);
-    classes.pool = Pool::new("classes", layout.sizes.classes, |class| used[class as usize], true);
+    classes.high = used
+        .iter()
+        .rposition(|used| *used)
+        .map_or(0, |last| last + 1);
+    classes.pool = Pool::new(
+        "classes",
+        layout.sizes.classes,
+        |class| used[class as usize],
+        true,
+    );
     Ok(classes)
 }
 
@@ -147,4 +195,3 @@ fn at_most(what: &'static str, number: u32, most: u32) -> Result<u32, AclError> 
     }
     Err(AclError::Damaged { what, number })
 }
-

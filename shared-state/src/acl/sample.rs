@@ -108,7 +108,15 @@ fn one(random: &mut SplitMix, sites: &[u32; 64], ports: &[u16; 40]) -> Rule {
         70..92 => (UDP, 0xff),
         _ => (0, 0),
     };
-    Rule { src, dst, sport, dport, proto, proto_mask, ..Rule::ANY }
+    Rule {
+        src,
+        dst,
+        sport,
+        dport,
+        proto,
+        proto_mask,
+        ..Rule::ANY
+    }
 }
 
 fn exact(port: u16) -> (u16, u16) {

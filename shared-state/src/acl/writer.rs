@@ -49,7 +49,10 @@ impl AclWriter {
         let sizes = layout.sizes;
         let classes = Pool::new("classes", sizes.classes, |class| class < ROOTS, false);
         let addresses = [trie(0), trie(1)];
-        let ports = [Ports::create(port_cells(0), 2), Ports::create(port_cells(1), 3)];
+        let ports = [
+            Ports::create(port_cells(0), 2),
+            Ports::create(port_cells(1), 3),
+        ];
         layout.store(region);
         Ok(AclWriter {
             shared: Acl::attach(region)?,
@@ -60,7 +63,13 @@ impl AclWriter {
             addresses,
             ports,
             protos: Protos { cells: protos },
-            classes: Classes { region, layout, pool: classes, high: ROOTS as usize, live: vec![] },
+            classes: Classes {
+                region,
+                layout,
+                pool: classes,
+                high: ROOTS as usize,
+                live: vec![],
+            },
             blocks: all("blocks", sizes.blocks),
             versions: all("versions", sizes.versions),
             ids: all("rules", sizes.rules),
@@ -143,7 +152,9 @@ impl AclWriter {
             let rules = self.len() as u32;
             return Err(AclError::NotEmpty { rules });
         }
-        rules.iter().try_for_each(|rule| rule.check(self.layout.family))?;
+        rules
+            .iter()
+            .try_for_each(|rule| rule.check(self.layout.family))?;
         self.ids.need(rules.len())?;
         let mut ids = Vec::with_capacity(rules.len());
         for rule in rules {
@@ -177,7 +188,11 @@ impl AclWriter {
         self.classes.live = self.blocks.not_free().collect();
         self.classes.quiesced();
         for id in self.ids.quiesced() {
-            cells::put(self.region, self.layout.rule(id), &[0u8; size_of::<RuleRecord>()]);
+            cells::put(
+                self.region,
+                self.layout.rule(id),
+                &[0u8; size_of::<RuleRecord>()],
+            );
         }
         for addresses in &mut self.addresses {
             addresses.quiesced(&mut self.classes)?;
@@ -246,7 +261,9 @@ impl AclWriter {
     }
 
     pub(super) fn rule(&self, id: u32) -> &Rule {
-        self.rules[id as usize].as_ref().expect("a listed rule is kept")
+        self.rules[id as usize]
+            .as_ref()
+            .expect("a listed rule is kept")
     }
 
     fn need_for_add(&self, rule: &Rule) -> Result<(), AclError> {
@@ -282,7 +299,9 @@ impl AclWriter {
         self.addresses[1].inside(&rule.dst).for_each(&mut accept);
         self.ports[0].inside(rule.sport).for_each(&mut accept);
         self.ports[1].inside(rule.dport).for_each(&mut accept);
-        self.protos.inside(rule.proto, rule.proto_mask).for_each(&mut accept);
+        self.protos
+            .inside(rule.proto, rule.proto_mask)
+            .for_each(&mut accept);
         accepted
     }
 
@@ -294,7 +313,10 @@ impl AclWriter {
         let place = self.list.partition_point(|(_, rules)| better(&last(rules)));
         // After the last rule of all: behind it, in its block.
         let place = place.min(self.list.len().saturating_sub(1));
-        let slot = self.list.get(place).map(|(_, rules)| rules.partition_point(better));
+        let slot = self
+            .list
+            .get(place)
+            .map(|(_, rules)| rules.partition_point(better));
         (place, slot.unwrap_or(0))
     }
 
@@ -363,17 +385,24 @@ impl AclWriter {
             let mut accept = |class: u32| set(&mut rows[class as usize], slot);
             accept(self.addresses[0].map[&rule.src].class);
             accept(self.addresses[1].map[&rule.dst].class);
-            self.protos.inside(rule.proto, rule.proto_mask).for_each(&mut accept);
+            self.protos
+                .inside(rule.proto, rule.proto_mask)
+                .for_each(&mut accept);
             for (ports, range) in self.ports.iter().zip([rule.sport, rule.dport]) {
                 // Marked where it begins and where it ends, and filled in between below.
-                let after = ports.map.get(&(u32::from(range.1) + 1)).map(|used| used.class);
+                let after = ports
+                    .map
+                    .get(&(u32::from(range.1) + 1))
+                    .map(|used| used.class);
                 let begin = ports.map[&range.0.into()].class;
                 for class in [begin].into_iter().chain(after) {
                     rows[class as usize][slot / 64] ^= 1 << (slot % 64);
                 }
             }
         }
-        self.addresses.iter().for_each(|field| inherit(field, &mut rows));
+        self.addresses
+            .iter()
+            .for_each(|field| inherit(field, &mut rows));
         self.ports.iter().for_each(|field| fill(field, &mut rows));
         Image::new(ids, rows.into_iter())
     }
@@ -405,7 +434,9 @@ fn inherit(field: &Prefixes, rows: &mut [Bits]) {
         if let Some((_, above)) = around.last() {
             let above = rows[*above as usize];
             let row = &mut rows[used.class as usize];
-            row.iter_mut().zip(above).for_each(|(bits, more)| *bits |= more);
+            row.iter_mut()
+                .zip(above)
+                .for_each(|(bits, more)| *bits |= more);
         }
         around.push((prefix.last(), used.class));
     }
@@ -416,7 +447,9 @@ fn fill(field: &Ports, rows: &mut [Bits]) {
     let mut open: Bits = [0; 8];
     for used in field.map.values() {
         let row = &mut rows[used.class as usize];
-        open.iter_mut().zip(*row).for_each(|(bits, change)| *bits ^= change);
+        open.iter_mut()
+            .zip(*row)
+            .for_each(|(bits, change)| *bits ^= change);
         *row = open;
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &m
         kept += usize::from(slot.is_none());
     }
     pending.n = kept;
+    pending.all = false;
 }
 
 /// The rules of a block that header `i` matches, of any category.
@@ -164,7 +165,10 @@ fn node_cells(trie: &Trie, nodes: __m256i, keys: __m256i, bits: i32) -> __m256i 
     let node = _mm256_min_epu32(nodes, _mm256_set1_epi32(last as i32));
     let node = _mm256_sll_epi32(node, _mm_cvtsi32_si128(bits));
     let cell = _mm256_and_si256(keys, _mm256_set1_epi32((1 << bits) - 1));
-    _mm256_add_epi32(_mm256_add_epi32(node, cell), _mm256_set1_epi32(first as i32))
+    _mm256_add_epi32(
+        _mm256_add_epi32(node, cell),
+        _mm256_set1_epi32(first as i32),
+    )
 }
 
 /// Eight cells of 16 bits; `at` lies in the table.

@@ -72,18 +72,20 @@ impl Tables {
     }
 
     /// The published version, as the blocks it lists.
-    #[inline]
+    #[inline(always)]
     fn version(&self) -> &'static [AtomicU32] {
         let root = self.region.u32(ROOT_AT).load(Ordering::Acquire);
         let Some(version) = root.checked_sub(1) else {
             return &[];
         };
-        let at = self.layout.version(version.min(self.layout.sizes.versions - 1));
+        let at = self
+            .layout
+            .version(version.min(self.layout.sizes.versions - 1));
         let count = self.region.u32(at).load(Ordering::Relaxed).min(MAX_BLOCKS);
         self.region.u32s(at + 64, count as usize)
     }
 
-    #[inline]
+    #[inline(always)]
     fn block(&self, n: &AtomicU32) -> Block {
         let n = n.load(Ordering::Relaxed).min(self.layout.sizes.blocks - 1);
         let (at, layout) = (self.layout.block(n), &self.layout);
@@ -91,7 +93,11 @@ impl Tables {
             categories: self.region.u64s(at + CATEGORIES_AT, MAX_CATEGORIES * 8),
             actions: self.region.u32s(at + ACTIONS_AT, ACTIONS),
             rows: self.region.u64s(at + ROWS_AT, layout.local_rows() * 8),
-            index: halves(self.region, at + layout.index(), layout.sizes.classes as usize),
+            index: halves(
+                self.region,
+                at + layout.index(),
+                layout.sizes.classes as usize,
+            ),
         }
     }
 }
@@ -107,28 +113,33 @@ struct Block {
 
 /// The classes of the headers of a chunk, by field: each smaller than the number of classes.
 #[repr(C, align(64))]
-struct Ids {
+pub(super) struct Ids {
     fields: [[u32; CHUNK]; 5],
 }
 
 impl Ids {
     #[inline]
-    fn new() -> Ids {
-        Ids { fields: [[0; CHUNK]; 5] }
+    pub(super) fn new() -> Ids {
+        Ids {
+            fields: [[0; CHUNK]; 5],
+        }
     }
 }
 
 /// Headers of a chunk that no rule has matched yet.
 struct Pending {
-    at: [u8; CHUNK],
+    /// The first `n` name headers of the chunk; the others are room for a register to spill.
+    at: [u8; CHUNK + 16],
     n: usize,
+    /// Every header of the chunk, in order.
+    all: bool,
 }
 
 impl Pending {
     #[inline]
     fn all(n: usize) -> Pending {
-        const ALL: [u8; CHUNK] = {
-            let mut at = [0; CHUNK];
+        const ALL: [u8; CHUNK + 16] = {
+            let mut at = [0; CHUNK + 16];
             let mut i = 0;
             while i < CHUNK {
                 at[i] = i as u8;
@@ -136,22 +147,36 @@ impl Pending {
             }
             at
         };
-        Pending { at: ALL, n }
+        Pending {
+            at: ALL,
+            n,
+            all: true,
+        }
     }
 }
 
-pub(super) fn chunk4(tables: &Tables, simd: Simd, keys: &[Key4], actions: &mut [u32]) {
+pub(super) fn chunk4(
+    tables: &Tables,
+    simd: Simd,
+    keys: &[Key4],
+    ids: &mut Ids,
+    actions: &mut [u32],
+) {
     let version = tables.version();
-    let mut ids = Ids::new();
-    ids4(tables, simd, keys, &mut ids);
-    first(tables, simd, version, &ids, actions);
+    ids4(tables, simd, keys, ids);
+    first(tables, simd, version, ids, actions);
 }
 
-pub(super) fn chunk6(tables: &Tables, simd: Simd, keys: &[Key6], actions: &mut [u32]) {
+pub(super) fn chunk6(
+    tables: &Tables,
+    simd: Simd,
+    keys: &[Key6],
+    ids: &mut Ids,
+    actions: &mut [u32],
+) {
     let version = tables.version();
-    let mut ids = Ids::new();
-    ids6(tables, simd, keys, &mut ids);
-    first(tables, simd, version, &ids, actions);
+    ids6(tables, simd, keys, ids);
+    first(tables, simd, version, ids, actions);
 }
 
 pub(super) fn categories4(

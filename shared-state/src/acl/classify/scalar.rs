@@ -7,9 +7,15 @@ use crate::sync::Ordering;
 /// The classes of header `i` of a chunk.
 #[inline]
 pub(super) fn ids4(tables: &Tables, key: &Key4, i: usize, ids: &mut Ids) {
-    let src = tables.tries[0].class(u128::from(key.src) << 96);
-    let dst = tables.tries[1].class(u128::from(key.dst) << 96);
-    put(tables, [src, dst], (key.sport, key.dport, key.proto), i, ids);
+    let src = tables.tries[0].class4(key.src);
+    let dst = tables.tries[1].class4(key.dst);
+    put(
+        tables,
+        [src, dst],
+        (key.sport, key.dport, key.proto),
+        i,
+        ids,
+    );
 }
 
 /// The classes of header `i` of a chunk.
@@ -17,7 +23,13 @@ pub(super) fn ids4(tables: &Tables, key: &Key4, i: usize, ids: &mut Ids) {
 pub(super) fn ids6(tables: &Tables, key: &Key6, i: usize, ids: &mut Ids) {
     let src = tables.tries[0].class(u128::from_be_bytes(key.src));
     let dst = tables.tries[1].class(u128::from_be_bytes(key.dst));
-    put(tables, [src, dst], (key.sport, key.dport, key.proto), i, ids);
+    put(
+        tables,
+        [src, dst],
+        (key.sport, key.dport, key.proto),
+        i,
+        ids,
+    );
 }
 
 #[inline]
@@ -44,7 +56,9 @@ pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &m
             let mask = block.categories[word].load(Ordering::Relaxed);
             and(block, &rows, word) & mask
         };
-        let found = (0..8).map(|word| (word, bits(word))).find(|(_, bits)| *bits != 0);
+        let found = (0..8)
+            .map(|word| (word, bits(word)))
+            .find(|(_, bits)| *bits != 0);
         let slot = found.map(|(word, bits)| word * 64 + bits.trailing_zeros() as usize);
         actions[i] = slot.map_or(0, |slot| block.actions[slot].load(Ordering::Relaxed));
         if slot.is_none() {
@@ -53,6 +67,7 @@ pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &m
         }
     }
     pending.n = kept;
+    pending.all = false;
 }
 
 /// The rules of a block that header `i` matches, of any category.
@@ -73,6 +88,8 @@ fn rows(block: &Block, ids: &Ids, i: usize) -> [usize; 5] {
 
 #[inline]
 fn and(block: &Block, rows: &[usize; 5], word: usize) -> u64 {
-    let words = rows.iter().map(|row| block.rows[row + word].load(Ordering::Relaxed));
+    let words = rows
+        .iter()
+        .map(|row| block.rows[row + word].load(Ordering::Relaxed));
     words.fold(u64::MAX, |a, b| a & b)
 }
