@@ -18,7 +18,7 @@ use crate::region::Region;
 use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Headers that are looked up together, in one version of the rules.
-pub const CHUNK: usize = 64;
+pub const CHUNK: usize = 256;
 
 /// Instructions that lookups use; the better ones are the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
