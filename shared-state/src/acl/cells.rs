@@ -37,15 +37,6 @@ impl Cells {
         }
     }
 
-    /// Cells in the table.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Cells::Narrow(cells) => cells.len(),
-            Cells::Wide(cells) => cells.len(),
-        }
-    }
-
     /// Where the first cell lies in this process.
     #[inline]
     pub(super) fn as_ptr(&self) -> *const u8 {

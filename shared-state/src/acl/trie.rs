@@ -260,6 +260,7 @@ impl TrieWriter {
 pub(super) struct Reached {
     /// Classes.
     pub(super) classes: std::collections::BTreeSet<u32>,
+    last: Option<u32>,
     big: std::collections::HashSet<u32>,
     small: std::collections::HashSet<u32>,
 }
@@ -277,7 +278,10 @@ impl Reached {
             if cell >= most {
                 return Err(AclError::Damaged { what, number });
             }
-            self.classes.insert(cell);
+            // Neighbours are mostly of one class.
+            if self.last.replace(cell) != Some(cell) {
+                self.classes.insert(cell);
+            }
             return Ok(());
         }
         let bits = *trie

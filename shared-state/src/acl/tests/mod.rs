@@ -233,8 +233,9 @@ fn rules_added_and_removed_one_by_one_split_and_merge_blocks() {
         "{blocks}, then {}",
         writer.list.len()
     );
-    ids.into_iter()
-        .for_each(|id| drop(writer.remove_waiting(id, || ()).unwrap()));
+    for id in ids {
+        writer.remove_waiting(id, || ()).unwrap();
+    }
     nothing_leaked(&mut writer);
 }
 

@@ -86,7 +86,9 @@ fn a_burst_beside_changes_is_answered_by_one_version() {
     for (i, change) in changes.iter().enumerate() {
         BEGUN.store(i as u64 + 1, Ordering::SeqCst);
         match change {
-            Change::Add(rule) => drop(writer.add_waiting(rule, grace).unwrap()),
+            Change::Add(rule) => {
+                writer.add_waiting(rule, grace).unwrap();
+            }
             Change::Remove(priority) => {
                 let mut rules = writer.rules();
                 let id = rules
