@@ -87,7 +87,7 @@ pub(super) fn set_half(word: &AtomicU16, value: u16) {
 /// Stores bytes that nothing names yet: two crash points, one in the middle.
 pub(super) fn put<T: IntoBytes + Immutable + ?Sized>(region: Region, offset: usize, value: &T) {
     let bytes = value.as_bytes();
-    let (head, tail) = bytes.split_at(bytes.len() / 2 & !7);
+    let (head, tail) = bytes.split_at((bytes.len() / 2) & !7);
     crash::point();
     region.copy_in(offset, head);
     crash::point();

@@ -119,7 +119,7 @@ impl Image {
 
     /// Splits a block in two, the better rules first.
     pub(super) fn split(mut self) -> (Image, Image) {
-        let half = self.rules.len() / 2 & !63;
+        let half = (self.rules.len() / 2) & !63;
         let words = half / 64;
         let mut worse = self.clone();
         worse.rules.drain(..half);

@@ -14,7 +14,7 @@ pub struct SplitMix(pub u64);
 
 impl SplitMix {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -23,14 +23,14 @@ impl SplitMix {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.draw() % n
     }
 }
 
 /// `n` rules; rule `i` has priority `n - i` and action `i + 1`.
 pub fn rules(n: u32) -> Vec<Rule> {
     let mut random = SplitMix(2024 + u64::from(n));
-    let sites: [u32; 64] = core::array::from_fn(|_| random.next() as u32 & 0xffff_0000);
+    let sites: [u32; 64] = core::array::from_fn(|_| random.draw() as u32 & 0xffff_0000);
     let ports: [u16; 40] = core::array::from_fn(|i| match i {
         0..30 => 20 + i as u16 * 23,
         _ => 1024 + random.below(50_000) as u16,
@@ -47,7 +47,7 @@ pub fn rules(n: u32) -> Vec<Rule> {
 pub fn headers(rules: &[Rule], n: usize) -> Vec<Key4> {
     let mut random = SplitMix(55);
     let header = |_| {
-        let (a, b, c) = (random.next(), random.next(), random.next());
+        let (a, b, c) = (random.draw(), random.draw(), random.draw());
         let mut key = Key4 {
             src: a as u32,
             dst: (a >> 32) as u32,
@@ -86,7 +86,7 @@ fn one(random: &mut SplitMix, sites: &[u32; 64], ports: &[u16; 40]) -> Rule {
         _ => 32,
     };
     // C leaves the order of the two draws of an address open; gcc 12 draws the site first.
-    let mut address = || sites[random.below(64) as usize] | (random.next() as u32 & 0xffff);
+    let mut address = || sites[random.below(64) as usize] | (random.draw() as u32 & 0xffff);
     let dst = Prefix::v4(address(), dst_len);
     let src = Prefix::v4(address(), src_len);
     let sport = match random.below(100) {

@@ -71,7 +71,7 @@ pub(super) fn ids6(tables: &Tables, keys: &[Key6], ids: &mut Ids) -> usize {
             let at = _mm512_add_epi32(words, _mm512_set1_epi32(n));
             _mm512_i32gather_epi32::<4>(at, base)
         };
-        let src = classes6(&tables.tries[0], |n| word(n));
+        let src = classes6(&tables.tries[0], word);
         let dst = classes6(&tables.tries[1], |n| word(4 + n));
         let ports = word(8);
         let sport = narrow(&tables.ports[0], _mm512_and_si512(ports, low));

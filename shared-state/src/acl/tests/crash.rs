@@ -42,8 +42,8 @@ impl Doing {
 
 /// Neighbouring prefixes and ports, so that classes are many and stores few.
 fn standing(i: u32) -> Rule {
-    let src = Prefix::v4(0x0a00_0000 | i % 4 << 3, 29);
-    let dst = Prefix::v4(0x0a01_0000 | i % 8 << 4, 28);
+    let src = Prefix::v4(0x0a00_0000 | ((i % 4) << 3), 29);
+    let dst = Prefix::v4(0x0a01_0000 | ((i % 8) << 4), 28);
     let dport = (i as u16 % 20, i as u16 % 20 + 2);
     let priority = (i * 37 % 512) as i32;
     Rule {

@@ -69,7 +69,7 @@ impl Probe {
             2 => prefix.first().wrapping_sub(step),
             3 => (prefix.last() & !(step - 1)).wrapping_add(step),
             _ => {
-                prefix.first() | u128::from(random.next()) << 64 & (prefix.last() ^ prefix.first())
+                prefix.first() | u128::from(random.draw()) << 64 & (prefix.last() ^ prefix.first())
             }
         };
         let (src, dst) = (address(&rule.src), address(&rule.dst));
@@ -81,7 +81,7 @@ impl Probe {
         };
         let (sport, dport) = (port(rule.sport), port(rule.dport));
         let proto = if random.below(4) == 0 {
-            random.next() as u8
+            random.draw() as u8
         } else {
             rule.proto
         };
@@ -357,7 +357,7 @@ fn simds_agree(headers: usize) {
         for part in 0..headers.div_ceil(10_000) as u64 {
             let mut probes = probes_of(&rules, family, 5_000, part);
             let mut random = SplitMix(!part);
-            let mut address = || u128::from(random.next()) << 64 | u128::from(random.next());
+            let mut address = || u128::from(random.draw()) << 64 | u128::from(random.draw());
             probes.extend((0..5_000).map(|i: u32| Probe {
                 src: address(),
                 dst: address(),
@@ -387,7 +387,7 @@ fn rule6(i: u32) -> Rule {
     let mut prefix = || {
         let site = 0x2001_0db8u128 << 96 | u128::from(random.below(40)) << 80;
         let len = [0, 32, 48, 56, 64, 128][random.below(6) as usize];
-        Prefix::v6(site | u128::from(random.next()), len)
+        Prefix::v6(site | u128::from(random.draw()), len)
     };
     let (src, dst) = (prefix(), prefix());
     Rule {
@@ -529,7 +529,7 @@ fn whatever_the_bytes_are_a_lookup_ends_inside_the_region() {
             for _ in 0..bytes / 64 {
                 let at = 64 + random.below(bytes as u64 / 8 - 8) as usize * 8;
                 // Sometimes plausible, sometimes all ones.
-                let word = random.next()
+                let word = random.draw()
                     | if round % 2 == 0 {
                         0x8000_8000_8000_8000
                     } else {

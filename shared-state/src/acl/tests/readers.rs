@@ -28,7 +28,7 @@ fn plan(probes: &[Probe], n: usize) -> (Vec<Change>, Vec<Vec<u32>>) {
             let (_, gone) = standing.swap_remove(random.below(standing.len() as u64) as usize);
             changes.push(Change::Remove(gone.priority));
         } else {
-            let priority = (random.next() as i32 & !0xffff) | i as i32;
+            let priority = (random.draw() as i32 & !0xffff) | i as i32;
             let rule = Rule {
                 priority,
                 action: i + 1,
