@@ -18,6 +18,8 @@ pub mod ownership;
 pub mod sync;
 
 #[cfg(not(loom))]
+pub mod acl;
+#[cfg(not(loom))]
 pub mod arena;
 #[cfg(not(loom))]
 pub mod audit;

@@ -1,0 +1,314 @@
+//! Lookups: headers to classes, classes to rows, rows to the first rule, for a chunk at a time.
+//!
+//! Three ways with equal results: AVX-512, AVX2 and scalar. All of them read what a writer may have
+//! damaged or may be changing: every number that comes out of the region is cut down to what the
+//! region has before it is used as an index (I3 of the module above).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use super::cells::{Cells, halves};
+use super::layout::*;
+use super::rule::{Key4, Key6};
+use super::trie::Trie;
+use crate::region::Region;
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+/// Headers that are looked up together, in one version of the rules.
+pub const CHUNK: usize = 256;
+
+/// Instructions that lookups use; the better ones are the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Simd {
+    /// None of a certain CPU.
+    Scalar,
+    /// AVX2, BMI1 and LZCNT.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Simd {
+    /// The best this CPU has.
+    pub fn best() -> Simd {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512::available() {
+                return Simd::Avx512;
+            }
+            if avx2::available() {
+                return Simd::Avx2;
+            }
+        }
+        Simd::Scalar
+    }
+}
+
+/// Where the tables of a classifier are in this process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tables {
+    pub(super) region: Region,
+    pub(super) layout: Layout,
+    tries: [Trie; 2],
+    ports: [Cells; 2],
+    protos: Cells,
+    /// The largest class.
+    last_class: u32,
+}
+
+impl Tables {
+    pub(super) fn new(region: Region, layout: Layout) -> Tables {
+        Tables {
+            region,
+            layout,
+            tries: [0, 1].map(|field| Trie::new(region, &layout, field)),
+            ports: layout.ports.map(|at| Cells::narrow(region, at, PORTS)),
+            protos: Cells::narrow(region, layout.proto, PROTOS),
+            last_class: layout.sizes.classes - 1,
+        }
+    }
+
+    /// The published version, as the blocks it lists.
+    #[inline(always)]
+    fn version(&self) -> &'static [AtomicU32] {
+        let root = self.region.u32(ROOT_AT).load(Ordering::Acquire);
+        let Some(version) = root.checked_sub(1) else {
+            return &[];
+        };
+        let at = self
+            .layout
+            .version(version.min(self.layout.sizes.versions - 1));
+        let count = self.region.u32(at).load(Ordering::Relaxed).min(MAX_BLOCKS);
+        self.region.u32s(at + 64, count as usize)
+    }
+
+    #[inline(always)]
+    fn block(&self, n: &AtomicU32) -> Block {
+        let n = n.load(Ordering::Relaxed).min(self.layout.sizes.blocks - 1);
+        let (at, layout) = (self.layout.block(n), &self.layout);
+        Block {
+            categories: self.region.u64s(at + CATEGORIES_AT, MAX_CATEGORIES * 8),
+            actions: self.region.u32s(at + ACTIONS_AT, ACTIONS),
+            rows: self.region.u64s(at + ROWS_AT, layout.local_rows() * 8),
+            index: halves(
+                self.region,
+                at + layout.index(),
+                layout.sizes.classes as usize,
+            ),
+        }
+    }
+}
+
+/// A block of a version.
+#[derive(Clone, Copy)]
+struct Block {
+    categories: &'static [AtomicU64],
+    actions: &'static [AtomicU32],
+    rows: &'static [AtomicU64],
+    index: &'static [AtomicU16],
+}
+
+/// The classes of the headers of a chunk, by field: each smaller than the number of classes.
+#[repr(C, align(64))]
+pub(super) struct Ids {
+    fields: [[u32; CHUNK]; 5],
+}
+
+impl Ids {
+    #[inline]
+    pub(super) fn new() -> Ids {
+        Ids {
+            fields: [[0; CHUNK]; 5],
+        }
+    }
+}
+
+/// Headers of a chunk that no rule has matched yet.
+struct Pending {
+    /// The first `n` name headers of the chunk; the others are room for a register to spill.
+    at: [u8; CHUNK + 16],
+    n: usize,
+    /// Every header of the chunk, in order.
+    all: bool,
+}
+
+impl Pending {
+    #[inline]
+    fn all(n: usize) -> Pending {
+        const ALL: [u8; CHUNK + 16] = {
+            let mut at = [0; CHUNK + 16];
+            let mut i = 0;
+            while i < CHUNK {
+                at[i] = i as u8;
+                i += 1;
+            }
+            at
+        };
+        Pending {
+            at: ALL,
+            n,
+            all: true,
+        }
+    }
+}
+
+pub(super) fn chunk4(
+    tables: &Tables,
+    simd: Simd,
+    keys: &[Key4],
+    ids: &mut Ids,
+    actions: &mut [u32],
+) {
+    let version = tables.version();
+    ids4(tables, simd, keys, ids);
+    first(tables, simd, version, ids, actions);
+}
+
+pub(super) fn chunk6(
+    tables: &Tables,
+    simd: Simd,
+    keys: &[Key6],
+    ids: &mut Ids,
+    actions: &mut [u32],
+) {
+    let version = tables.version();
+    ids6(tables, simd, keys, ids);
+    first(tables, simd, version, ids, actions);
+}
+
+pub(super) fn categories4(
+    tables: &Tables,
+    simd: Simd,
+    keys: &[Key4],
+    categories: usize,
+    actions: &mut [u32],
+) {
+    let version = tables.version();
+    let mut ids = Ids::new();
+    ids4(tables, simd, keys, &mut ids);
+    each_category(tables, simd, version, &ids, categories, actions);
+}
+
+pub(super) fn categories6(
+    tables: &Tables,
+    simd: Simd,
+    keys: &[Key6],
+    categories: usize,
+    actions: &mut [u32],
+) {
+    let version = tables.version();
+    let mut ids = Ids::new();
+    ids6(tables, simd, keys, &mut ids);
+    each_category(tables, simd, version, &ids, categories, actions);
+}
+
+#[inline]
+fn ids4(tables: &Tables, simd: Simd, keys: &[Key4], ids: &mut Ids) {
+    let done = match simd {
+        // SAFETY: `Simd` values above `Scalar` come from `Simd::best`, which asked the CPU.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512 => unsafe { avx512::ids4(tables, keys, ids) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => unsafe { avx2::ids4(tables, keys, ids) },
+        _ => 0,
+    };
+    for (i, key) in keys.iter().enumerate().skip(done) {
+        scalar::ids4(tables, key, i, ids);
+    }
+}
+
+#[inline]
+fn ids6(tables: &Tables, simd: Simd, keys: &[Key6], ids: &mut Ids) {
+    let done = match simd {
+        // SAFETY: `Simd` values above `Scalar` come from `Simd::best`, which asked the CPU.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512 => unsafe { avx512::ids6(tables, keys, ids) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => unsafe { avx2::ids6(tables, keys, ids) },
+        _ => 0,
+    };
+    for (i, key) in keys.iter().enumerate().skip(done) {
+        scalar::ids6(tables, key, i, ids);
+    }
+}
+
+/// The first rule of category 0 in any block.
+#[inline]
+fn first(tables: &Tables, simd: Simd, version: &[AtomicU32], ids: &Ids, actions: &mut [u32]) {
+    if version.is_empty() {
+        actions.fill(0);
+    }
+    let mut pending = Pending::all(actions.len());
+    for block in version {
+        let block = tables.block(block);
+        match simd {
+            // SAFETY: `Simd` values above `Scalar` come from `Simd::best`, which asked the CPU.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => unsafe { avx512::first(&block, ids, &mut pending, actions) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => unsafe { avx2::first(&block, ids, &mut pending, actions) },
+            _ => scalar::first(&block, ids, &mut pending, actions),
+        }
+        if pending.n == 0 {
+            return;
+        }
+    }
+}
+
+/// The first rule of each category in any block.
+fn each_category(
+    tables: &Tables,
+    simd: Simd,
+    version: &[AtomicU32],
+    ids: &Ids,
+    categories: usize,
+    actions: &mut [u32],
+) {
+    actions.fill(0);
+    for (i, actions) in actions.chunks_mut(categories).enumerate() {
+        let mut missing = (1u32 << categories) - 1;
+        for block in version {
+            let block = tables.block(block);
+            let matching = match simd {
+                // SAFETY: `Simd` values above `Scalar` come from `Simd::best`.
+                #[cfg(target_arch = "x86_64")]
+                Simd::Avx512 => unsafe { avx512::matching(&block, ids, i) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Simd::Avx2 => unsafe { avx2::matching(&block, ids, i) },
+                _ => scalar::matching(&block, ids, i),
+            };
+            if matching != [0; 8] {
+                missing = first_of_each(&block, &matching, missing, actions);
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// The first bit of each category that is still missing; gives those that go on missing.
+fn first_of_each(block: &Block, matching: &[u64; 8], missing: u32, actions: &mut [u32]) -> u32 {
+    let mut still = missing;
+    for (category, action) in actions.iter_mut().enumerate() {
+        if missing >> category & 1 == 0 {
+            continue;
+        }
+        let masks = &block.categories[category * 8..category * 8 + 8];
+        let words = masks.iter().zip(matching);
+        let words = words.map(|(mask, word)| mask.load(Ordering::Relaxed) & word);
+        if let Some((i, word)) = words.enumerate().find(|(_, word)| *word != 0) {
+            let slot = i * 64 + word.trailing_zeros() as usize;
+            *action = block.actions[slot].load(Ordering::Relaxed);
+            still &= !(1 << category);
+        }
+    }
+    still
+}

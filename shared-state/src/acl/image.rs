@@ -1,0 +1,314 @@
+//! A block of up to 512 rules in private memory: what a change is worked out on before it is
+//! stored where readers can find it.
+//!
+//! Bit `i` of a row says that rule `i` of the block, in order of priority, accepts the values of
+//! a class. Classes with equal rows share one: row 0 is all zeros, and no two rows are equal.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::cells;
+use super::layout::*;
+use super::rule::Rule;
+use crate::region::Region;
+use crate::sync::Ordering;
+
+/// 512 bits.
+pub(super) type Bits = [u64; 8];
+
+/// One block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    /// Ids of the rules, best first.
+    pub(super) rules: Vec<u32>,
+    /// The distinct rows; the first is zero.
+    pub(super) rows: Vec<Bits>,
+    /// Row of each class.
+    pub(super) index: Vec<u16>,
+}
+
+impl Image {
+    /// Of rules and the row of each class.
+    pub(super) fn new(rules: Vec<u32>, classes: impl Iterator<Item = Bits>) -> Image {
+        let mut rows = Rows::default();
+        let index = classes.map(|bits| rows.of(bits)).collect();
+        Image {
+            rules,
+            rows: rows.list,
+            index,
+        }
+    }
+
+    /// Copies block `n` of a region out, with the rows of `classes` classes.
+    pub(super) fn load(region: Region, layout: &Layout, n: u32, classes: usize) -> Image {
+        let at = layout.block(n);
+        let word = |i: usize| region.u32(at + i).load(Ordering::Acquire) as usize;
+        let (rules, rows) = (word(0).min(BLOCK_RULES), word(4).min(layout.local_rows()));
+        let mut image = Image {
+            rules: vec![0; rules],
+            rows: vec![[0; 8]; rows.max(1)],
+            index: vec![0; classes],
+        };
+        use zerocopy::IntoBytes;
+        region.copy_out(at + RULES_AT, image.rules.as_mut_bytes());
+        region.copy_out(at + ROWS_AT, image.rows.as_mut_bytes());
+        region.copy_out(at + layout.index(), image.index.as_mut_bytes());
+        let last = image.rows.len() as u16 - 1;
+        image
+            .index
+            .iter_mut()
+            .for_each(|row| *row = (*row).min(last));
+        image
+    }
+
+    /// Stores the image as block `n`, which nothing names yet.
+    pub(super) fn store(
+        &self,
+        region: Region,
+        layout: &Layout,
+        n: u32,
+        rule: impl Fn(u32) -> Rule,
+    ) {
+        let at = layout.block(n);
+        let mut categories = [[0u64; 8]; MAX_CATEGORIES];
+        let mut actions = [0u32; ACTIONS];
+        for (slot, id) in self.rules.iter().enumerate() {
+            let rule = rule(*id);
+            actions[slot] = rule.action;
+            let takes_part = |c: &usize| rule.categories >> c & 1 != 0;
+            (0..MAX_CATEGORIES)
+                .filter(takes_part)
+                .for_each(|c| set(&mut categories[c], slot));
+        }
+        cells::put(
+            region,
+            at,
+            &[self.rules.len() as u32, self.rows.len() as u32],
+        );
+        cells::put(region, at + CATEGORIES_AT, &categories);
+        cells::put(region, at + ACTIONS_AT, &actions);
+        cells::put(region, at + RULES_AT, self.rules.as_slice());
+        cells::put(region, at + ROWS_AT, self.rows.as_slice());
+        cells::put(region, at + layout.index(), self.index.as_slice());
+    }
+
+    /// Puts a rule in slot `at`; the classes that it accepts are set in `accepted`.
+    pub(super) fn insert(&mut self, at: usize, id: u32, accepted: &[u64]) {
+        const NONE: u16 = u16::MAX;
+        let mut new = vec![NONE; self.rows.len() * 2];
+        let mut rows = vec![[0; 8]];
+        new[0] = 0;
+        for (class, row) in self.index.iter_mut().enumerate() {
+            let accepts = accepted[class / 64] >> (class % 64) & 1;
+            let to = &mut new[*row as usize * 2 + accepts as usize];
+            if *to == NONE {
+                *to = rows.len() as u16;
+                rows.push(spread(&self.rows[*row as usize], at, accepts));
+            }
+            *row = *to;
+        }
+        self.rows = rows;
+        self.rules.insert(at, id);
+    }
+
+    /// Takes the rule in slot `at` out.
+    pub(super) fn remove(&mut self, at: usize) {
+        self.rules.remove(at);
+        self.map_rows(|bits| close(bits, at));
+    }
+
+    /// Splits a block in two, the better rules first.
+    pub(super) fn split(mut self) -> (Image, Image) {
+        let half = (self.rules.len() / 2) & !63;
+        let words = half / 64;
+        let mut worse = self.clone();
+        worse.rules.drain(..half);
+        worse.map_rows(|bits| core::array::from_fn(|i| *bits.get(i + words).unwrap_or(&0)));
+        self.rules.truncate(half);
+        self.map_rows(|bits| core::array::from_fn(|i| if i < words { bits[i] } else { 0 }));
+        (self, worse)
+    }
+
+    /// Makes one block of two, the better rules first.
+    pub(super) fn merge(&self, worse: &Image) -> Image {
+        let at = self.rules.len();
+        let mut rows = vec![[0; 8]];
+        let mut seen: Mixed<(u16, u16)> = HashMap::default();
+        seen.insert((0, 0), 0);
+        let pairs = self.index.iter().zip(&worse.index);
+        let index = pairs.map(|(a, b)| {
+            *seen.entry((*a, *b)).or_insert_with(|| {
+                let behind = shift(&worse.rows[*b as usize], at);
+                let before = &self.rows[*a as usize];
+                rows.push(core::array::from_fn(|i| before[i] | behind[i]));
+                rows.len() as u16 - 1
+            })
+        });
+        let index = index.collect();
+        let rules = [self.rules.as_slice(), &worse.rules].concat();
+        Image { rules, rows, index }
+    }
+
+    /// The row of a class.
+    pub(super) fn row(&self, class: usize) -> &Bits {
+        &self.rows[self.index[class] as usize]
+    }
+
+    /// Changes every row, and lets those that became equal be one.
+    fn map_rows(&mut self, change: impl Fn(&Bits) -> Bits) {
+        let mut rows = Rows::default();
+        let mut used = vec![false; self.rows.len()];
+        self.index.iter().for_each(|row| used[*row as usize] = true);
+        let old = self.rows.iter().zip(used);
+        let new: Vec<u16> = old
+            .map(|(bits, used)| if used { rows.of(change(bits)) } else { 0 })
+            .collect();
+        self.index
+            .iter_mut()
+            .for_each(|row| *row = new[*row as usize]);
+        self.rows = rows.list;
+    }
+}
+
+/// Sets bit `i`.
+pub(super) fn set(bits: &mut [u64], i: usize) {
+    bits[i / 64] |= 1 << (i % 64);
+}
+
+/// Moves the bits from `at` on up by one, and puts `bit` there.
+fn spread(bits: &Bits, at: usize, bit: u64) -> Bits {
+    let (word, low) = (at / 64, (1u64 << (at % 64)) - 1);
+    core::array::from_fn(|i| {
+        let carry = if i == 0 { 0 } else { bits[i - 1] >> 63 };
+        let moved = bits[i] << 1 | carry;
+        match i.cmp(&word) {
+            core::cmp::Ordering::Less => bits[i],
+            core::cmp::Ordering::Greater => moved,
+            core::cmp::Ordering::Equal => bits[i] & low | bit << (at % 64) | (bits[i] & !low) << 1,
+        }
+    })
+}
+
+/// Takes bit `at` out and moves the bits after it down by one.
+fn close(bits: &Bits, at: usize) -> Bits {
+    let (word, low) = (at / 64, (1u64 << (at % 64)) - 1);
+    core::array::from_fn(|i| {
+        let carry = if i == 7 { 0 } else { bits[i + 1] << 63 };
+        let moved = bits[i] >> 1 | carry;
+        match i.cmp(&word) {
+            core::cmp::Ordering::Less => bits[i],
+            core::cmp::Ordering::Greater => moved,
+            core::cmp::Ordering::Equal => bits[i] & low | moved & !low,
+        }
+    })
+}
+
+/// Moves all bits up by `by`.
+fn shift(bits: &Bits, by: usize) -> Bits {
+    let (words, by) = (by / 64, by % 64);
+    let word = |i: usize| {
+        if i < words {
+            0
+        } else {
+            bits.get(i - words).copied().unwrap_or(0)
+        }
+    };
+    core::array::from_fn(|i| {
+        let carry = if by == 0 || i == 0 {
+            0
+        } else {
+            word(i - 1) >> (64 - by)
+        };
+        word(i) << by | carry
+    })
+}
+
+type Mixed<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
+
+/// Rows without doubles, the first all zeros.
+struct Rows {
+    list: Vec<Bits>,
+    seen: Mixed<Bits>,
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        let mut rows = Rows {
+            list: Vec::new(),
+            seen: HashMap::default(),
+        };
+        rows.of([0; 8]);
+        rows
+    }
+}
+
+impl Rows {
+    fn of(&mut self, bits: Bits) -> u16 {
+        let next = self.list.len() as u16;
+        let row = *self.seen.entry(bits).or_insert(next);
+        if row == next {
+            self.list.push(bits);
+        }
+        row
+    }
+}
+
+/// Multiply and fold: rows are our own, not an attacker's choice of hash.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let mut padded = [0; 8];
+            padded[..word.len()].copy_from_slice(word);
+            self.write_u64(u64::from_le_bytes(padded));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let wide = u128::from(self.0 ^ word ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93;
+        self.0 = (wide >> 64) as u64 ^ wide as u64;
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.write_u64(word.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bools(bits: &Bits) -> Vec<bool> {
+        (0..512)
+            .map(|i| bits[i / 64] >> (i % 64) & 1 != 0)
+            .collect()
+    }
+
+    #[test]
+    fn moving_bits_is_moving_elements_of_a_list() {
+        let bits: Bits =
+            core::array::from_fn(|i| 0x9E37_79B9_7F4A_7C15u64.wrapping_pow(i as u32 + 3));
+        for at in [0, 1, 63, 64, 65, 300, 448, 510, 511] {
+            for bit in [false, true] {
+                let mut want = bools(&bits);
+                want.insert(at, bit);
+                want.truncate(512);
+                assert_eq!(bools(&spread(&bits, at, bit.into())), want);
+            }
+            let mut want = bools(&bits);
+            want.remove(at);
+            want.push(false);
+            assert_eq!(bools(&close(&bits, at)), want);
+            let mut want = vec![false; at];
+            want.extend(bools(&bits));
+            want.truncate(512);
+            assert_eq!(bools(&shift(&bits, at)), want);
+        }
+    }
+}
