@@ -41,6 +41,8 @@ pub mod paths;
 #[cfg(not(loom))]
 pub mod place;
 #[cfg(not(loom))]
+pub mod rcu;
+#[cfg(not(loom))]
 pub mod region;
 pub mod ring;
 #[cfg(not(loom))]
