@@ -33,6 +33,8 @@ pub mod limits;
 #[cfg(not(loom))]
 pub mod lpm;
 #[cfg(not(loom))]
+pub mod lpm6;
+#[cfg(not(loom))]
 pub mod mbuf;
 #[cfg(not(loom))]
 pub mod mempool;

@@ -38,6 +38,7 @@ mod burst;
 mod layout;
 mod paint;
 mod path;
+pub(crate) mod point;
 mod rib;
 #[cfg(target_arch = "x86_64")]
 mod simd;
@@ -215,4 +216,8 @@ fn half(table: &[AtomicU32], at: usize) -> u32 {
 }
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod watch;

@@ -6,13 +6,17 @@
 //! I2 Every index is inside its table whatever the shared bytes are: 23 bits of an address in
 //!    tbl24; in tbl8 the group is held below the number of groups (a table without any is never
 //!    gathered from).
+//!
+//! The second gather is masked and never branched around: the branch would wait for the first
+//! one's misses, and where it is foreseen wrongly the loads of the next addresses, which were
+//! under way meanwhile, are thrown away. A gather without lanes costs a few cycles.
 
 use core::arch::x86_64::*;
 
 use super::{EXTENDED, GROUP_ENTRIES, Lpm};
 use crate::sync::Ordering;
 
-const WORDS_PER_GROUP: i32 = (GROUP_ENTRIES / 2) as i32;
+const GROUP_WORDS_LOG2: u32 = (GROUP_ENTRIES / 2).ilog2();
 
 /// # Safety
 /// - The CPU has AVX-512 F, BW, DQ and VL.
@@ -97,11 +101,11 @@ fn half16(word: __m512i, at: __m512i) -> __m512i {
 unsafe fn longer16(lpm: &Lpm, address: __m512i, entry: __m512i, default: __m512i) -> __m512i {
     let mut entry = entry;
     let long = _mm512_test_epi32_mask(entry, _mm512_set1_epi32(EXTENDED as i32));
-    if long != 0 && !lpm.tbl8.is_empty() {
+    if !lpm.tbl8.is_empty() {
         let last = _mm512_set1_epi32(lpm.groups() as i32 - 1);
         let group = _mm512_and_si512(entry, _mm512_set1_epi32(EXTENDED as i32 - 1));
         let group = _mm512_min_epu32(group, last);
-        let first = _mm512_mullo_epi32(group, _mm512_set1_epi32(WORDS_PER_GROUP));
+        let first = _mm512_slli_epi32::<GROUP_WORDS_LOG2>(group);
         let inside = _mm512_and_si512(address, _mm512_set1_epi32(0xff));
         let index = _mm512_add_epi32(first, _mm512_srli_epi32::<1>(inside));
         // SAFETY: I1, I2: `group` is at most the last one.
@@ -163,11 +167,11 @@ fn half8(word: __m256i, at: __m256i) -> __m256i {
 unsafe fn longer8(lpm: &Lpm, address: __m256i, entry: __m256i, default: __m256i) -> __m256i {
     let mut entry = entry;
     let long = _mm256_cmpgt_epi32(entry, _mm256_set1_epi32(EXTENDED as i32 - 1));
-    if _mm256_movemask_epi8(long) != 0 && !lpm.tbl8.is_empty() {
+    if !lpm.tbl8.is_empty() {
         let last = _mm256_set1_epi32(lpm.groups() as i32 - 1);
         let group = _mm256_and_si256(entry, _mm256_set1_epi32(EXTENDED as i32 - 1));
         let group = _mm256_min_epu32(group, last);
-        let first = _mm256_mullo_epi32(group, _mm256_set1_epi32(WORDS_PER_GROUP));
+        let first = _mm256_slli_epi32::<{ GROUP_WORDS_LOG2 as i32 }>(group);
         let inside = _mm256_and_si256(address, _mm256_set1_epi32(0xff));
         let index = _mm256_add_epi32(first, _mm256_srli_epi32::<1>(inside));
         let zero = _mm256_setzero_si256();

@@ -8,7 +8,7 @@
 //!
 //! Layout
 //! ```text
-//!   0 magic u32, slots u32          64 token u64         128 acked u64
+//!   0 magic u32, slots u32     64 token u64     128 acked u64, words of `registered` in use u64
 //! 192 registered: a bit for each slot                    256 slots x 64 bytes: seen u64
 //! seen: 0 = offline | the token at its last quiescent state
 //! ```
@@ -40,6 +40,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"qsbr");
 const SLOTS_AT: usize = 4;
 const TOKEN_AT: usize = 64;
 const ACKED_AT: usize = 128;
+const WORDS_AT: usize = 136;
 const REGISTERED_AT: usize = 192;
 const READERS_AT: usize = 256;
 const LINE: usize = 64;
@@ -86,6 +87,7 @@ pub enum RcuError {
 pub struct Qsbr {
     token: &'static AtomicU64,
     acked: &'static AtomicU64,
+    words: &'static AtomicU64,
     registered: &'static [AtomicU64],
     readers: &'static [AtomicU64],
 }
@@ -128,6 +130,7 @@ impl Qsbr {
         Ok(Qsbr {
             token: region.u64(TOKEN_AT),
             acked: region.u64(ACKED_AT),
+            words: region.u64(WORDS_AT),
             registered: region.u64s(REGISTERED_AT, LCORE_SLOTS / 64),
             readers: region.u64s(READERS_AT, LCORE_SLOTS * WORDS_PER_LINE),
         })
@@ -144,6 +147,7 @@ impl Qsbr {
         seen.store(OFFLINE, Ordering::Release);
         let (word, bit) = (usize::from(slot) / 64, 1 << (slot % 64));
         self.registered[word].fetch_or(bit, Ordering::SeqCst);
+        self.words.fetch_or(1 << word, Ordering::SeqCst);
         let token = self.token;
         Ok(Reader { token, seen, slot })
     }
@@ -165,8 +169,11 @@ impl Qsbr {
             return true;
         }
         let mut least = u64::MAX;
-        for (word, bits) in self.registered.iter().enumerate() {
-            let mut bits = bits.load(Ordering::Acquire);
+        let mut words = self.words.load(Ordering::Acquire);
+        while words != 0 {
+            let word = words.trailing_zeros() as usize % self.registered.len();
+            words &= words - 1;
+            let mut bits = self.registered[word].load(Ordering::Acquire);
             while bits != 0 {
                 let slot = (word * 64) as u16 + bits.trailing_zeros() as u16;
                 bits &= bits - 1;
