@@ -89,6 +89,9 @@ fn grace_period() {
             std::hint::spin_loop();
         }
     });
+    while !qsbr.is_online(1) {
+        std::thread::yield_now();
+    }
     let params = "synchronize against one spinning reader on the other core (grace period)";
     measure("rcu", params, PERIODS, || {
         (0..PERIODS).for_each(|_| qsbr.synchronize(alive));

@@ -111,6 +111,7 @@ fn a_death_at_any_store_leaves_each_address_old_or_new_and_is_repaired() {
             let (now, hops) = (state(&writer), look(writer.reader(), &addresses));
             assert!((&now, &hops) == (&is, &sees) || (&now, &hops) == (&was, &seen));
             assert_eq!(writer.resting() + now.2, GROUPS, "no group is lost");
+            writer.quiesced();
         }
         assert_eq!(look(writer.reader(), &addresses), sees);
     }

@@ -42,4 +42,4 @@ pub(super) const fn end(groups: u32) -> usize {
     owners_at(groups) + groups as usize * size_of::<u32>()
 }
 
-const _: () = assert!(TBL8_AT % 64 == 0 && short_at(1) % 64 == 0);
+const _: () = assert!(TBL8_AT.is_multiple_of(64) && short_at(1).is_multiple_of(64));

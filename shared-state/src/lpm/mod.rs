@@ -218,6 +218,8 @@ fn half(table: &[AtomicU32], at: usize) -> u32 {
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod watch;

@@ -79,7 +79,7 @@ impl Over {
     fn hits(self, depths: u64) -> u64 {
         match self {
             // No lane borrows: depths are at most 0x7f.
-            Over::UpTo(depth) => ((ONES * u64::from(depth)) | HIGH) - depths & HIGH,
+            Over::UpTo(depth) => (((ONES * u64::from(depth)) | HIGH) - depths) & HIGH,
             Over::Exactly(depth) => equal(depths, depth),
         }
     }
@@ -101,7 +101,7 @@ pub(super) fn set_depth(depths: &[AtomicU64], at: usize, depth: u8) {
 /// Lanes that hold `depth`.
 #[inline(always)]
 fn equal(depths: u64, depth: u8) -> u64 {
-    HIGH - (depths & !HIGH ^ ONES * u64::from(depth)) & HIGH
+    (HIGH - ((depths & !HIGH) ^ (ONES * u64::from(depth)))) & HIGH
 }
 
 /// Lanes `first..last`, `first` at most 7 and `last` 1 to 8.
@@ -116,7 +116,7 @@ fn store_entries(words: &[AtomicU32], lanes: u64, entry: u32) {
     let both = entry | entry << 16;
     for (i, word) in words.iter().enumerate() {
         let pair = (lanes >> (16 * i)) as u32 & 0xffff;
-        let mask = (pair & 0xff) * 0x101 | (pair >> 8) * 0x101 << 16;
+        let mask = ((pair & 0xff) * 0x101) | ((pair >> 8) * 0x101_0000);
         if mask == u32::MAX {
             point::passed();
             word.store(both, Ordering::Release);

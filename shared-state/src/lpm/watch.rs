@@ -52,7 +52,7 @@ impl Watch {
             let (old, new) = (load(&self.old), load(&self.new));
             let mut found = [0; WATCHED];
             lookup(&mut found);
-            if before % 2 == 0 && self.sequence.load(Ordering::SeqCst) == before {
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::SeqCst) == before {
                 for (i, hop) in found.into_iter().map(u32::from).enumerate() {
                     let (old, new) = (old[i], new[i]);
                     assert!(
@@ -63,7 +63,7 @@ impl Watch {
                 self.compared.fetch_add(1, Ordering::Relaxed);
             }
             reader.quiescent();
-            if before % 64 == 0 {
+            if before.is_multiple_of(64) {
                 thread::yield_now();
             }
         }

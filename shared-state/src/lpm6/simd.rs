@@ -37,93 +37,145 @@ pub(super) unsafe fn avx512(table: &Lpm6, addresses: &[[u8; 16]], next_hops: &mu
     }
 }
 
+/// Eight addresses on their way down.
+#[derive(Clone, Copy)]
+struct Lanes {
+    /// The 64 bits of the address that the next steps need.
+    bits: __m512i,
+    entry: __m512i,
+    best: __m512i,
+    /// Lanes whose entry names a node.
+    open: __mmask8,
+}
+
 /// # Safety
 /// The CPU has AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")]
 unsafe fn burst512(table: &Lpm6, addresses: &[[u8; 16]; 32], out: &mut [u16; 32]) {
-    let zero = _mm512_setzero_si512();
     let node_bit = _mm512_set1_epi64(i64::from(NODE));
     let default = i64::from(table.default.load(Ordering::Acquire));
-    let mut best = [_mm512_set1_epi64(default); GROUPS];
-    let mut bits = [zero; GROUPS];
-    let mut entry = [zero; GROUPS];
-    let mut open: [__mmask8; GROUPS] = [0; GROUPS];
-    for g in 0..GROUPS {
-        bits[g] = half_of_addresses(addresses, g, 0);
-        let top = _mm512_srli_epi64::<48>(bits[g]);
+    let zero = _mm512_setzero_si512();
+    let fresh = Lanes {
+        bits: zero,
+        entry: zero,
+        best: _mm512_set1_epi64(default),
+        open: 0,
+    };
+    let mut lanes = [fresh; GROUPS];
+    // Loops, not closures: what is not inlined into this function has no such registers.
+    for (g, lanes) in lanes.iter_mut().enumerate() {
+        let bits = half_of_addresses(addresses, g, 0);
+        let top = _mm512_srli_epi64::<48>(bits);
         // SAFETY: I1, I2.
         let found = unsafe { _mm512_i64gather_epi32::<4>(top, table.tbl16.as_ptr().cast()) };
-        entry[g] = _mm512_cvtepu32_epi64(found);
-        open[g] = _mm512_test_epi64_mask(entry[g], node_bit);
+        lanes.bits = bits;
+        lanes.entry = _mm512_cvtepu32_epi64(found);
+        lanes.open = _mm512_test_epi64_mask(lanes.entry, node_bit);
     }
-    let pool: *const u8 = table.pool.as_ptr().cast();
-    let last = _mm512_set1_epi64(i64::from(table.last_line));
-    // Wide nodes: no bitmap to ask.
-    for g in 0..GROUPS {
-        let slot = _mm512_and_si512(_mm512_srli_epi64::<40>(bits[g]), _mm512_set1_epi64(0xff));
-        let line = _mm512_min_epu64(_mm512_andnot_si512(node_bit, entry[g]), last);
-        let node = _mm512_slli_epi64::<WORDS_LOG2>(line);
-        let none = _mm256_setzero_si256();
-        let at = _mm512_add_epi64(node, _mm512_set1_epi64(OWN as i64));
-        // SAFETY: I1, I2.
-        let own = unsafe { _mm512_mask_i64gather_epi32::<4>(none, open[g], at, pool.cast()) };
-        let at = _mm512_add_epi64(node, _mm512_add_epi64(slot, _mm512_set1_epi64(RUNS as i64)));
-        // SAFETY: I1, I2.
-        let found = unsafe { _mm512_mask_i64gather_epi32::<4>(none, open[g], at, pool.cast()) };
-        let own = _mm512_cvtepu32_epi64(own);
-        best[g] = _mm512_mask_mov_epi64(best[g], _mm512_test_epi64_mask(own, own), own);
-        entry[g] = _mm512_mask_mov_epi64(entry[g], open[g], _mm512_cvtepu32_epi64(found));
-        open[g] = _mm512_test_epi64_mask(entry[g], node_bit);
+    for lanes in &mut lanes {
+        // SAFETY: as the caller promised.
+        unsafe { wide_step(table, lanes) };
     }
-    for byte in 3..16u32 {
-        if open == [0; GROUPS] {
+    for byte in 3..16 {
+        if lanes.iter().all(|lanes| lanes.open == 0) {
             break;
         }
-        let shift = _mm_cvtsi32_si128(56 - 8 * (byte as i32 % 8));
-        for g in 0..GROUPS {
+        let shift = _mm_cvtsi32_si128(56 - 8 * (byte % 8));
+        for (g, lanes) in lanes.iter_mut().enumerate() {
             if byte == 8 {
-                bits[g] = half_of_addresses(addresses, g, 1);
+                lanes.bits = half_of_addresses(addresses, g, 1);
             }
-            let m = open[g];
-            if m == 0 {
-                continue;
+            if lanes.open != 0 {
+                // SAFETY: as the caller promised.
+                unsafe { step(table, lanes, shift) };
             }
-            let slot = _mm512_and_si512(_mm512_srl_epi64(bits[g], shift), _mm512_set1_epi64(0xff));
-            let line = _mm512_min_epu64(_mm512_andnot_si512(node_bit, entry[g]), last);
-            let part = _mm512_srli_epi64::<6>(slot);
-            let pair = _mm512_slli_epi64::<{ WORDS_LOG2 - 1 }>(line);
-            let at = _mm512_add_epi64(pair, part);
-            // SAFETY: I1, I2.
-            let bitmap = unsafe { _mm512_mask_i64gather_epi64::<8>(zero, m, at, pool.cast()) };
-            let at = _mm512_add_epi64(pair, _mm512_set1_epi64(COUNTS as i64 / 2));
-            // SAFETY: I1, I2.
-            let head = unsafe { _mm512_mask_i64gather_epi64::<8>(zero, m, at, pool.cast()) };
-            let own = _mm512_srli_epi64::<32>(head);
-            best[g] = _mm512_mask_mov_epi64(best[g], _mm512_test_epi64_mask(own, own), own);
-            let before = _mm512_srlv_epi64(head, _mm512_slli_epi64::<3>(part));
-            let before = _mm512_and_si512(before, _mm512_set1_epi64(0xff));
-            // The bits up to the slot's: those above are shifted out.
-            let above = _mm512_andnot_si512(slot, _mm512_set1_epi64(63));
-            let rank = _mm512_popcnt_epi64(_mm512_sllv_epi64(bitmap, above));
-            let rank = _mm512_add_epi64(rank, before);
-            let runs = _mm512_slli_epi64::<WORDS_LOG2>(line);
-            let runs = _mm512_add_epi64(runs, _mm512_set1_epi64(RUNS as i64 - 1));
-            let at = _mm512_add_epi64(runs, rank);
-            let none = _mm256_setzero_si256();
-            // SAFETY: I1, I2: a rank is at most 64 + 255.
-            let found = unsafe { _mm512_mask_i64gather_epi32::<4>(none, m, at, pool.cast()) };
-            entry[g] = _mm512_mask_mov_epi64(entry[g], m, _mm512_cvtepu32_epi64(found));
-            open[g] = _mm512_test_epi64_mask(entry[g], node_bit);
         }
     }
-    for g in 0..GROUPS {
-        let above = _mm512_testn_epi64_mask(entry[g], entry[g]) | open[g];
-        let entry = _mm512_mask_mov_epi64(entry[g], above, best[g]);
-        let hop = _mm512_sub_epi64(entry, _mm512_set1_epi64(1));
-        let hops = _mm512_cvtepi64_epi16(hop);
+    for (g, lanes) in lanes.iter().enumerate() {
+        let above = _mm512_testn_epi64_mask(lanes.entry, lanes.entry) | lanes.open;
+        let entry = _mm512_mask_mov_epi64(lanes.entry, above, lanes.best);
+        let hops = _mm512_cvtepi64_epi16(_mm512_sub_epi64(entry, _mm512_set1_epi64(1)));
         // SAFETY: eight u16 of an array of 32, `g` is below 4.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().add(g * LANES).cast(), hops) };
     }
+}
+
+/// One step down from the nodes of the first level: wide, no bitmap to ask.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")]
+unsafe fn wide_step(table: &Lpm6, lanes: &mut Lanes) {
+    let (pool, m) = (table.pool.as_ptr().cast(), lanes.open);
+    let none = _mm256_setzero_si256();
+    let slot = _mm512_srli_epi64::<40>(lanes.bits);
+    let slot = _mm512_and_si512(slot, _mm512_set1_epi64(0xff));
+    let node = _mm512_slli_epi64::<WORDS_LOG2>(lines_of(table, lanes.entry));
+    let at = _mm512_add_epi64(node, _mm512_set1_epi64(OWN as i64));
+    // SAFETY: I1, I2.
+    let own = unsafe { _mm512_mask_i64gather_epi32::<4>(none, m, at, pool) };
+    let at = _mm512_add_epi64(node, _mm512_add_epi64(slot, _mm512_set1_epi64(RUNS as i64)));
+    // SAFETY: I1, I2.
+    let found = unsafe { _mm512_mask_i64gather_epi32::<4>(none, m, at, pool) };
+    arrive(lanes, _mm512_cvtepu32_epi64(own), found);
+}
+
+/// One step down; `shift` brings the next byte of the address to the right.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")]
+unsafe fn step(table: &Lpm6, lanes: &mut Lanes, shift: __m128i) {
+    let (pool, m) = (table.pool.as_ptr(), lanes.open);
+    let zero = _mm512_setzero_si512();
+    let slot = _mm512_srl_epi64(lanes.bits, shift);
+    let slot = _mm512_and_si512(slot, _mm512_set1_epi64(0xff));
+    let line = lines_of(table, lanes.entry);
+    let part = _mm512_srli_epi64::<6>(slot);
+    let pair = _mm512_slli_epi64::<{ WORDS_LOG2 - 1 }>(line);
+    let at = _mm512_add_epi64(pair, part);
+    // SAFETY: I1, I2.
+    let bitmap = unsafe { _mm512_mask_i64gather_epi64::<8>(zero, m, at, pool.cast()) };
+    let at = _mm512_add_epi64(pair, _mm512_set1_epi64(COUNTS as i64 / 2));
+    // SAFETY: I1, I2.
+    let head = unsafe { _mm512_mask_i64gather_epi64::<8>(zero, m, at, pool.cast()) };
+    let before = _mm512_srlv_epi64(head, _mm512_slli_epi64::<3>(part));
+    let before = _mm512_and_si512(before, _mm512_set1_epi64(0xff));
+    // The bits up to the slot's: those above are shifted out.
+    let above = _mm512_andnot_si512(slot, _mm512_set1_epi64(63));
+    let rank = _mm512_popcnt_epi64(_mm512_sllv_epi64(bitmap, above));
+    let rank = _mm512_add_epi64(rank, before);
+    let runs = _mm512_slli_epi64::<WORDS_LOG2>(line);
+    let runs = _mm512_add_epi64(runs, _mm512_set1_epi64(RUNS as i64 - 1));
+    let at = _mm512_add_epi64(runs, rank);
+    let none = _mm256_setzero_si256();
+    // SAFETY: I1, I2: a rank is at most 64 + 255.
+    let found = unsafe { _mm512_mask_i64gather_epi32::<4>(none, m, at, pool.cast()) };
+    arrive(lanes, _mm512_srli_epi64::<32>(head), found);
+}
+
+/// The lines of the nodes that entries name; inside the pool whatever the entries are.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn lines_of(table: &Lpm6, entry: __m512i) -> __m512i {
+    let last = _mm512_set1_epi64(i64::from(table.last_line));
+    let node_bit = _mm512_set1_epi64(i64::from(NODE));
+    _mm512_min_epu64(_mm512_andnot_si512(node_bit, entry), last)
+}
+
+/// Takes over what a step found: the nodes' own entries (0 in lanes that are not open), and the
+/// next ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn arrive(lanes: &mut Lanes, own: __m512i, found: __m256i) {
+    let node_bit = _mm512_set1_epi64(i64::from(NODE));
+    let has_own = _mm512_test_epi64_mask(own, own);
+    lanes.best = _mm512_mask_mov_epi64(lanes.best, has_own, own);
+    let found = _mm512_cvtepu32_epi64(found);
+    lanes.entry = _mm512_mask_mov_epi64(lanes.entry, lanes.open, found);
+    lanes.open = _mm512_test_epi64_mask(lanes.entry, node_bit);
 }
 
 /// The first (0) or second (1) 64 bits of eight addresses, as numbers.
@@ -177,6 +229,10 @@ unsafe fn burst256(table: &Lpm6, addresses: &[[u8; 16]; 16], out: &mut [u16; 16]
     }
     let pool: *const u8 = table.pool.as_ptr().cast();
     let last = _mm256_set1_epi64x(i64::from(table.last_line));
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "the byte of each address, not of one"
+    )]
     for byte in 2..16 {
         let mut any = 0;
         for g in 0..GROUPS {

@@ -228,7 +228,7 @@ fn paths_agree(addresses: usize) {
             let noise = u128::from(random(&mut state)).rotate_right((r >> 8) as u32 % 128);
             let near = prefixes[(r >> 34) as usize % prefixes.len()];
             (near
-                ^ if r % 2 == 0 {
+                ^ if r.is_multiple_of(2) {
                     noise
                 } else {
                     noise & 0xff << (r % 120)

@@ -192,7 +192,11 @@ impl Tree {
     pub(super) fn each_node(&self, mut see: impl FnMut(u32, u128, u32)) {
         let mut open: Vec<(u32, u128, u32)> = Vec::new();
         for (top, word) in self.shared.tbl16.iter().enumerate() {
-            open.push((word.load(Ordering::Relaxed), (top as u128) << 112, 16));
+            let entry = word.load(Ordering::Relaxed);
+            if entry & NODE == 0 {
+                continue;
+            }
+            open.push((entry, (top as u128) << 112, 16));
             while let Some((entry, prefix, above)) = open.pop() {
                 if entry & NODE == 0 || above >= 128 {
                     continue;
