@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use baton_shared_state::lpm::{Lpm, LpmWriter, Path};
 use baton_shared_state::lpm6::{Lpm6, Lpm6Writer};
-use routes_bench::{REPS, emit, emit_value, measure, memory, sm64, zipf1};
+use routes_bench::{REPS, emit, emit_value, measure, memory, now, sm64, zipf1};
 
 const ADDRESSES: usize = 1 << 20;
 const BURST: usize = 32;
@@ -126,13 +126,13 @@ fn v4(n: usize) {
     let groups = 32_767;
     let bytes = Lpm::bytes_for(groups);
     let mut writer = Lpm::create(memory(bytes), groups).expect("routes");
-    let start = Instant::now();
+    let start = now();
     for route in &routes {
         writer
             .insert(route.prefix, route.len, route.hop)
             .expect("room");
     }
-    let each = start.elapsed().as_nanos() as f64 / n as f64;
+    let each = (now() - start) as f64 / n as f64;
     let params = format!("rte_fib dir24_8 {n} routes, whole build, failed=0");
     emit_value("fib.build", "ns/route", &params, each);
     let params = format!("rte_fib dir24_8 4B next hops {n} routes (RIB included)");
@@ -282,14 +282,14 @@ fn v6(n: usize) {
     let lines = 2 * n as u32;
     let bytes = Lpm6::bytes_for(lines);
     let mut writer = Lpm6::create(memory(bytes), lines).expect("routes");
-    let start = Instant::now();
+    let start = now();
     for route in &routes {
         writer
             .insert(route.prefix, route.len, route.hop)
             .expect("room");
         writer.quiesced();
     }
-    let each = start.elapsed().as_nanos() as f64 / n as f64;
+    let each = (now() - start) as f64 / n as f64;
     let params = format!("rte_fib6 trie {n} routes, failed=0");
     emit_value("fib6.build", "ns/route", &params, each);
     let params = format!("rte_fib6 trie {n} routes, lines reserved={lines}");
