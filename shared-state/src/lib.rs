@@ -37,6 +37,8 @@ pub mod limits;
 #[cfg(not(loom))]
 pub mod lpm;
 #[cfg(not(loom))]
+pub mod lpm6;
+#[cfg(not(loom))]
 pub mod mbuf;
 #[cfg(not(loom))]
 pub mod mempool;
@@ -46,6 +48,8 @@ pub mod meter;
 pub mod paths;
 #[cfg(not(loom))]
 pub mod place;
+#[cfg(not(loom))]
+pub mod rcu;
 #[cfg(not(loom))]
 pub mod region;
 pub mod ring;

@@ -1,28 +1,50 @@
 //! IPv4 routes by DIR-24-8: one load for a prefix of up to 24 bits, two for a longer one.
 //!
-//! Layout
+//! Layout (offsets by [`layout`]; the first three parts are all that readers touch)
 //! ```text
-//!   0 magic u32, groups u32, default u32: next hop + 1, 0 = none      64 ... zero
-//! 4096 tbl24: 2^24 x u16      then tbl8: groups x 256 x u16
-//! entry: 0 = no route but the default | next hop + 1 | 0x8000 + group of tbl8
+//!   0 magic u32, groups u32, default u32: next hop + 1, 0 = none, rules u32     64 intent 2 x u64
+//! 4096 tbl24: 2^24 x u16      tbl8: groups x 256 x u16
+//!      entry: 0 = no route but the default | next hop + 1 | 0x8000 + group of tbl8
+//!      -- the RIB, for the writer and whoever takes over from it --
+//!      depth24: 2^24 x u8, the length of the rule an entry comes from (0x7f: see its group)
+//!      rules of /1 to /23: u16 by a heap of 8 levels for each prefix of 0, 8 and 16 bits
+//!      by group: owner u32 (block + 1), depth of each entry u8, rules of /24 to /32 (heap, u16)
 //! ```
 //! Two entries share a 32-bit word, the only unit of access. The default route is a word of its
-//! own, so that an instance with nothing else touches no page of the tables.
+//! own, so that an instance with nothing else touches no page of the tables. Next hops have 15
+//! bits: u16 entries are half of DPDK's, and the table is what the cache must hold.
 //!
 //! [`Lpm`] is the readers' view: any number, any process, no locks. [`LpmWriter`] is the one
-//! writer; it keeps the list of rules in private memory, so that a deleted prefix gives way to
-//! the one that covered it. Routes are rebuilt from the config, hence the list need not outlive
-//! its process.
+//! writer at a time.
+//!
+//! The RIB is arrays, not a tree: the rule that covers another is found by loads whose addresses
+//! are known beforehand (5 cache lines at most, all at once). Depths say which entries a change
+//! may paint: a new rule those of its own length and shorter, a withdrawal those of its own.
 //!
 //! Order: a group of tbl8 is filled, then the entry of tbl24 that names it is stored (Release).
 //! A change of one rule is one store for each address block it covers: a reader gets the old next
-//! hop or the new one for each address, and never none in between. A group that is no longer
-//! named rests until [`LpmWriter::quiesced`] says that no reader can still be inside it.
+//! hop or the new one for each address, and never none in between. An entry is stored before its
+//! depth. A group that is no longer named rests until a grace period of [`crate::rcu`] is over.
 //!
-//! Failure: a writer that dies leaves some blocks of its last change old and some new; the next
-//! one makes the zone again.
+//! Failure: a change begins with an intent (rule, new entry, group it may take, number of rules
+//! afterwards) and ends by clearing it. A writer that dies in between leaves some blocks old and
+//! some new, each address whole. [`LpmWriter::resume`] does the change again from the intent:
+//! setting a rule twice, and painting what is painted, changes nothing; an entry whose depth was
+//! not stored yet still has a depth that lets it be painted. Groups are in use when the entry of
+//! their owner names them, so none is lost; all others rest for one grace period, because readers
+//! may still be inside. A repair that dies is repaired the same way.
 
+mod burst;
+mod layout;
+mod paint;
+mod path;
+pub(crate) mod point;
+mod rib;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 mod writer;
+
+pub use path::Path;
 
 use thiserror::Error;
 
@@ -30,7 +52,6 @@ pub use writer::LpmWriter;
 
 use crate::region::{Region, RegionError};
 use crate::sync::{AtomicU32, Ordering};
-use crate::table::prefetch;
 
 /// No route, in the result of [`Lpm::lookup_burst`].
 pub const NO_ROUTE: u16 = u16::MAX;
@@ -41,15 +62,8 @@ pub const MAX_NEXT_HOP: u16 = EXTENDED as u16 - 2;
 /// Most groups of 256 addresses with prefixes longer than 24 bits.
 pub const MAX_GROUPS: u32 = EXTENDED - 1;
 
-const MAGIC: u32 = u32::from_le_bytes(*b"lpm4");
-const GROUPS_AT: usize = 4;
-const DEFAULT_AT: usize = 8;
-const TBL24_AT: usize = 4096;
-const TBL24_ENTRIES: usize = 1 << 24;
 const GROUP_ENTRIES: usize = 256;
-const ENTRY_BYTES: usize = 2;
 const EXTENDED: u32 = 0x8000;
-const AHEAD: usize = 64;
 
 /// Why a route cannot be had.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -107,41 +121,50 @@ pub struct Lpm {
     default: &'static AtomicU32,
     tbl24: &'static [AtomicU32],
     tbl8: &'static [AtomicU32],
+    path: Path,
 }
 
 impl Lpm {
     /// Bytes of a table with `groups` groups for prefixes longer than 24 bits.
     pub const fn bytes_for(groups: u32) -> usize {
-        TBL24_AT + (TBL24_ENTRIES + groups as usize * GROUP_ENTRIES) * ENTRY_BYTES
+        layout::end(groups)
     }
 
     /// Makes an empty table in a zeroed region nobody else uses yet.
     pub fn create(region: Region, groups: u32) -> Result<LpmWriter, LpmError> {
         check_groups(groups)?;
         region.slice(0, Self::bytes_for(groups))?;
-        region.u32(GROUPS_AT).store(groups, Ordering::Relaxed);
-        region.u32(DEFAULT_AT).store(0, Ordering::Relaxed);
-        region.u32(0).store(MAGIC, Ordering::Release);
-        Ok(LpmWriter::new(Self::attach(region)?))
+        region
+            .u32(layout::GROUPS_AT)
+            .store(groups, Ordering::Relaxed);
+        region.u32(layout::DEFAULT_AT).store(0, Ordering::Relaxed);
+        region.u32(0).store(layout::MAGIC, Ordering::Release);
+        LpmWriter::first(region)
     }
 
     /// Opens a table that another process made; stores nothing.
     pub fn attach(region: Region) -> Result<Lpm, LpmError> {
-        region.slice(0, TBL24_AT)?;
+        region.slice(0, layout::TBL24_AT)?;
         let found = region.u32(0).load(Ordering::Acquire);
-        if found != MAGIC {
-            let wanted = MAGIC;
+        if found != layout::MAGIC {
+            let wanted = layout::MAGIC;
             return Err(LpmError::Kind { found, wanted });
         }
-        let groups = region.u32(GROUPS_AT).load(Ordering::Relaxed);
+        let groups = region.u32(layout::GROUPS_AT).load(Ordering::Relaxed);
         check_groups(groups)?;
         let region = region.slice(0, Self::bytes_for(groups))?;
-        let tbl8_at = TBL24_AT + TBL24_ENTRIES * ENTRY_BYTES;
+        let words = groups as usize * GROUP_ENTRIES / 2;
         Ok(Lpm {
-            default: region.u32(DEFAULT_AT),
-            tbl24: region.u32s(TBL24_AT, TBL24_ENTRIES / 2),
-            tbl8: region.u32s(tbl8_at, groups as usize * GROUP_ENTRIES / 2),
+            default: region.u32(layout::DEFAULT_AT),
+            tbl24: region.u32s(layout::TBL24_AT, layout::BLOCKS / 2),
+            tbl8: region.u32s(layout::TBL8_AT, words),
+            path: Path::best(),
         })
+    }
+
+    /// The same table, looked up by another path; `None` where this machine does not have it.
+    pub fn with_path(self, path: Path) -> Option<Lpm> {
+        path.is_available().then_some(Lpm { path, ..self })
     }
 
     /// The next hop of the longest prefix that covers `address` (host byte order).
@@ -158,18 +181,11 @@ impl Lpm {
         entry.checked_sub(1).map(|next_hop| next_hop as u16)
     }
 
-    /// Looks up many addresses; [`NO_ROUTE`] where there is none.
+    /// Looks up many addresses (host byte order); [`NO_ROUTE`] where there is none. As many as the
+    /// shorter slice has; best in bursts of 32.
     #[inline]
     pub fn lookup_burst(&self, addresses: &[u32], next_hops: &mut [u16]) {
-        let parts = addresses.chunks(AHEAD).zip(next_hops.chunks_mut(AHEAD));
-        for (addresses, next_hops) in parts {
-            for address in addresses {
-                prefetch(&raw const self.tbl24[*address as usize >> 9]);
-            }
-            for (address, next_hop) in addresses.iter().zip(next_hops) {
-                *next_hop = self.lookup(*address).unwrap_or(NO_ROUTE);
-            }
-        }
+        burst::lookup(self, addresses, next_hops);
     }
 
     /// Groups for prefixes longer than 24 bits.
@@ -200,4 +216,10 @@ fn half(table: &[AtomicU32], at: usize) -> u32 {
 }
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod watch;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::sync::AtomicBool;
 
-fn table(groups: u32) -> LpmWriter {
+pub(super) fn table(groups: u32) -> LpmWriter {
     Lpm::create(Region::private(Lpm::bytes_for(groups)), groups).unwrap()
 }
 
@@ -15,12 +15,12 @@ const fn ip(a: u8, b: u8, c: u8, d: u8) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-fn mask(depth: u8) -> u32 {
+pub(super) fn mask(depth: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(depth)).unwrap_or(0)
 }
 
 /// The oracle.
-fn linear(rules: &[(u32, u8, u16)], address: u32) -> Option<u16> {
+pub(super) fn linear(rules: &[(u32, u8, u16)], address: u32) -> Option<u16> {
     let covering = rules
         .iter()
         .filter(|(prefix, depth, _)| (prefix ^ address) & mask(*depth) == 0);

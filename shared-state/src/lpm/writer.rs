@@ -1,61 +1,131 @@
-//! The one writer of a route table: rules in private memory, painted over the shared tables.
-//!
-//! A rule's block of addresses is painted where no longer prefix lies inside it. Hence entries
-//! need no depth of their own, and a deletion is the painting of the covering rule.
+//! The one writer of a route table: announces and withdraws, and repairs what a dead one began.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::{EXTENDED, GROUP_ENTRIES, Lpm, LpmError, MAX_NEXT_HOP, half};
-use crate::sync::{AtomicU32, Ordering};
+use super::paint::IN_GROUP;
+use super::paint::{Over, Paint, set_depth};
+use super::rib::Rib;
+use super::{Lpm, LpmError, MAX_NEXT_HOP, point};
+use crate::rcu::Qsbr;
+use crate::region::Region;
+use crate::sync::Ordering;
+
+const ACTIVE: u64 = 1 << 63;
+const GROUP_SHIFT: u32 = 32;
+const GROUP_MASK: u64 = 0xffff;
 
 /// The writer of a route table. One at a time; readers use [`LpmWriter::reader`].
+///
+/// All it keeps in private memory is which groups are free; a successor finds that out.
 #[derive(Debug)]
 pub struct LpmWriter {
-    shared: Lpm,
-    /// (first address, depth) -> next hop: sorted so that the rules inside a block follow it.
-    rules: BTreeMap<(u32, u8), u16>,
+    rib: Rib,
+    qsbr: Option<Qsbr>,
     free: Vec<u32>,
-    resting: VecDeque<u32>,
+    /// (token, group): no entry names it, and some reader may still be in it.
+    resting: VecDeque<(u64, u32)>,
+}
+
+/// A change of one rule, as the intent holds it. An `entry` of 0 withdraws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Change {
+    prefix: u32,
+    depth: u8,
+    entry: u32,
+    /// The group it takes if its block has none yet.
+    group: Option<u32>,
+    /// Rules in the table afterwards.
+    rules: u32,
 }
 
 impl LpmWriter {
     /// For a table that is still empty.
-    pub(super) fn new(shared: Lpm) -> LpmWriter {
-        LpmWriter {
-            shared,
-            rules: BTreeMap::new(),
-            free: (0..shared.groups()).rev().collect(),
+    pub(super) fn first(region: Region) -> Result<LpmWriter, LpmError> {
+        let rib = Rib::over(region, Lpm::attach(region)?);
+        rib.rules.store(0, Ordering::Relaxed);
+        rib.intent[1].store(0, Ordering::Release);
+        Ok(LpmWriter {
+            rib,
+            qsbr: None,
+            free: (0..rib.shared.groups()).rev().collect(),
             resting: VecDeque::new(),
+        })
+    }
+
+    /// Takes a table over from a writer that has let go or died, and finishes what that one had
+    /// begun. The caller owns the table from now on.
+    ///
+    /// Groups that no block names rest until [`LpmWriter::recycle_by`] and a grace period, or
+    /// [`LpmWriter::quiesced`].
+    pub fn resume(region: Region) -> Result<LpmWriter, LpmError> {
+        let rib = Rib::over(region, Lpm::attach(region)?);
+        let mut writer = LpmWriter {
+            rib,
+            qsbr: None,
+            free: Vec::new(),
+            resting: VecDeque::new(),
+        };
+        if let Some(change) = writer.intended() {
+            writer.make(change);
+            point::passed();
+            writer.rib.intent[1].store(0, Ordering::Release);
         }
+        let unnamed = (0..rib.shared.groups()).filter(|group| !rib.is_named(*group));
+        writer.resting = unnamed.map(|group| (0, group)).collect();
+        Ok(writer)
+    }
+
+    /// Lets groups be used again after grace periods of `qsbr`, in which every reader of this
+    /// table takes part.
+    pub fn recycle_by(&mut self, qsbr: Qsbr) {
+        let token = qsbr.start();
+        self.resting.iter_mut().for_each(|(of, _)| *of = token);
+        self.qsbr = Some(qsbr);
+    }
+
+    /// Makes groups free whose grace period is over; `is_dead` as in [`Qsbr::check`].
+    pub fn reclaim(&mut self, mut is_dead: impl FnMut(u16) -> bool) {
+        let Some(qsbr) = self.qsbr else { return };
+        while let Some((token, group)) = self.resting.front().copied()
+            && qsbr.check(token, &mut is_dead)
+        {
+            self.free.push(group);
+            self.resting.pop_front();
+        }
+    }
+
+    /// Says that every reader has finished the lookups it was in: groups that rest may be used
+    /// again. True after each reader has been seen between two bursts.
+    pub fn quiesced(&mut self) {
+        self.free
+            .extend(self.resting.drain(..).map(|(_, group)| group));
     }
 
     /// The view for readers.
     pub fn reader(&self) -> Lpm {
-        self.shared
+        self.rib.shared
     }
 
     /// Rules in the table.
     pub fn len(&self) -> usize {
-        self.rules.len()
+        self.rib.rules.load(Ordering::Relaxed) as usize
     }
 
     /// Whether there is no rule.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.len() == 0
     }
 
     /// The next hop of exactly this prefix.
     pub fn get(&self, prefix: u32, depth: u8) -> Option<u16> {
-        self.rules
-            .get(&(first(prefix, depth.min(32)), depth))
-            .copied()
+        check_depth(depth).ok()?;
+        let entry = self.rib.get(first(prefix, depth), depth);
+        entry.checked_sub(1).map(|hop| hop as u16)
     }
 
-    /// Every rule: first address, depth, next hop.
+    /// Every rule: first address, depth, next hop. Goes through the whole RIB (50 MiB).
     pub fn rules(&self) -> impl Iterator<Item = (u32, u8, u16)> + '_ {
-        self.rules
-            .iter()
-            .map(|((address, depth), hop)| (*address, *depth, *hop))
+        self.rib.all().into_iter()
     }
 
     /// Adds a rule or changes its next hop. Bits of `prefix` past `depth` are ignored. After an
@@ -67,11 +137,21 @@ impl LpmWriter {
             return Err(LpmError::NextHop { next_hop, max });
         }
         let prefix = first(prefix, depth);
-        if depth > 24 && self.free.is_empty() && self.group_of(prefix).is_none() {
-            return Err(self.full());
+        let mut group = None;
+        if depth > 24 && self.rib.group_of(prefix as usize >> 8).is_none() {
+            if self.free.is_empty() {
+                self.reclaim(|_| false);
+            }
+            group = Some(self.free.pop().ok_or_else(|| self.full())?);
         }
-        self.rules.insert((prefix, depth), next_hop);
-        self.paint_rule(prefix, depth, u32::from(next_hop) + 1);
+        let new = u32::from(self.rib.get(prefix, depth) == 0);
+        self.change(Change {
+            prefix,
+            depth,
+            entry: u32::from(next_hop) + 1,
+            group,
+            rules: self.rib.rules.load(Ordering::Relaxed) + new,
+        });
         Ok(())
     }
 
@@ -79,21 +159,17 @@ impl LpmWriter {
     pub fn delete(&mut self, prefix: u32, depth: u8) -> Result<Option<u16>, LpmError> {
         check_depth(depth)?;
         let prefix = first(prefix, depth);
-        let Some(gone) = self.rules.remove(&(prefix, depth)) else {
+        let Some(gone) = self.rib.get(prefix, depth).checked_sub(1) else {
             return Ok(None);
         };
-        let covering = self.covering(prefix, depth);
-        self.paint_rule(prefix, depth, covering);
-        if depth > 24 {
-            self.fold_group(prefix);
-        }
-        Ok(Some(gone))
-    }
-
-    /// Says that every reader has finished the lookups it was in: groups that rest may be used
-    /// again. True after each reader has been seen between two bursts.
-    pub fn quiesced(&mut self) {
-        self.free.extend(self.resting.drain(..));
+        self.change(Change {
+            prefix,
+            depth,
+            entry: 0,
+            group: None,
+            rules: self.rib.rules.load(Ordering::Relaxed) - 1,
+        });
+        Ok(Some(gone as u16))
     }
 
     /// Groups that no entry names any more, and some reader may still be in.
@@ -101,107 +177,99 @@ impl LpmWriter {
         self.resting.len() as u32
     }
 
-    /// The entry of the longest rule above this one; the default has a word of its own.
-    fn covering(&self, prefix: u32, depth: u8) -> u32 {
-        let above = (1..depth).rev();
-        let mut above = above.filter_map(|d| self.rules.get(&(first(prefix, d), d)));
-        above.next().map_or(0, |next_hop| u32::from(*next_hop) + 1)
+    #[cfg(test)]
+    pub(super) fn is_named(&self, group: u32) -> bool {
+        self.rib.is_named(group)
     }
 
-    /// Paints the block of a rule, leaving out the blocks of longer ones inside it.
-    fn paint_rule(&mut self, prefix: u32, depth: u8, entry: u32) {
+    /// Makes a change under its intent.
+    fn change(&mut self, change: Change) {
+        let words = change.to_words();
+        point::passed();
+        self.rib.intent[0].store(words[0], Ordering::Relaxed);
+        point::passed();
+        self.rib.intent[1].store(words[1], Ordering::Release);
+        self.make(change);
+        point::passed();
+        self.rib.intent[1].store(0, Ordering::Release);
+    }
+
+    /// The change that a dead writer had begun.
+    fn intended(&self) -> Option<Change> {
+        let state = self.rib.intent[1].load(Ordering::Acquire);
+        let what = self.rib.intent[0].load(Ordering::Relaxed);
+        (state & ACTIVE != 0).then(|| Change::from_words([what, state], self.rib.shared.groups()))
+    }
+
+    /// Makes a change; made twice, or once more after half of it, it gives the same.
+    fn make(&mut self, change: Change) {
+        let Change { prefix, depth, .. } = change;
         if depth == 0 {
-            self.shared.default.store(entry, Ordering::Release);
-            return;
-        }
-        let end = last(prefix, depth);
-        let mut from = Some((prefix, depth + 1));
-        let mut at = prefix;
-        while let Some(next) = from {
-            let inside = self.rules.range(next..=(end, u8::MAX)).next();
-            let Some(((inner, inner_depth), _)) = inside else {
-                return self.paint(at, end, entry);
-            };
-            let (inner, inner_end) = (*inner, last(*inner, *inner_depth));
-            if inner > at {
-                self.paint(at, inner - 1, entry);
-            }
-            // The next rule that is not inside this one begins after its end.
-            match inner_end.checked_add(1) {
-                Some(after) if inner_end < end => at = after,
-                _ => return,
-            }
-            from = Some((at, 0));
-        }
-    }
-
-    /// Paints the addresses `from..=to`.
-    fn paint(&mut self, from: u32, to: u32, entry: u32) {
-        let (first_block, last_block) = (from >> 8, to >> 8);
-        for block in first_block..=last_block {
-            let low = if block == first_block { from & 0xff } else { 0 };
-            let high = if block == last_block { to & 0xff } else { 0xff };
-            if (low, high) == (0, 0xff) {
-                self.set_block(block, entry);
-            } else {
-                self.paint_in_group(block, low, high, entry);
-            }
-        }
-    }
-
-    /// Gives a whole block of 256 addresses one entry.
-    fn set_block(&mut self, block: u32, entry: u32) {
-        let old = half(self.shared.tbl24, block as usize);
-        if old == entry {
-            return;
-        }
-        set_half(self.shared.tbl24, block as usize, entry);
-        if old & EXTENDED != 0 {
-            self.resting.push_back(old - EXTENDED);
-        }
-    }
-
-    fn paint_in_group(&mut self, block: u32, low: u32, high: u32, entry: u32) {
-        let old = half(self.shared.tbl24, block as usize);
-        let named = old & EXTENDED != 0;
-        let group = if named {
-            old - EXTENDED
+            point::passed();
+            self.rib
+                .shared
+                .default
+                .store(change.entry, Ordering::Release);
+        } else if change.entry == 0 {
+            self.withdraw(prefix, depth);
         } else {
-            let free = self.free.pop();
-            free.expect("`insert` saw a free group, and nothing else needs a new one")
+            self.announce(change);
+        }
+        point::passed();
+        self.rib.rules.store(change.rules, Ordering::Relaxed);
+    }
+
+    fn announce(&mut self, change: Change) {
+        let Change {
+            prefix,
+            depth,
+            entry,
+            ..
+        } = change;
+        let paint = Paint {
+            over: Over::UpTo(depth),
+            entry,
+            depth,
         };
-        let at = group as usize * GROUP_ENTRIES;
-        if !named {
-            for i in 0..GROUP_ENTRIES {
-                set_half(self.shared.tbl8, at + i, old);
+        let block = prefix as usize >> 8;
+        if depth > 24 {
+            if let Some(group) = self.rib.group_of(block) {
+                // Named by a writer that died before it stored the depth.
+                set_depth(self.rib.depth24, block, IN_GROUP);
+                self.rib.set_in_group(group, prefix, depth, entry);
+                self.rib.paint_in_group(group, prefix, depth, paint);
+            } else if let Some(group) = change.group {
+                self.rib.fill_group(group, block);
+                self.rib.set_in_group(group, prefix, depth, entry);
+                self.rib.paint_in_group(group, prefix, depth, paint);
+                self.rib.name_group(group, block);
             }
+            return;
         }
-        for i in low..=high {
-            set_half(self.shared.tbl8, at + i as usize, entry);
-        }
-        if !named {
-            set_half(self.shared.tbl24, block as usize, EXTENDED + group);
-        }
+        self.rib.set(prefix, depth, entry);
+        self.rib.paint(prefix, depth, paint);
     }
 
-    /// Gives a group back when no rule longer than 24 bits is left in its block.
-    fn fold_group(&mut self, prefix: u32) {
-        let (from, to) = (first(prefix, 24), last(prefix, 24));
-        let longer = self.rules.range((from, 25)..=(to, 32));
-        let mut longer = longer.filter(|((_, depth), _)| *depth > 24);
-        if longer.next().is_none() {
-            let entry = self.covering(from, 25);
-            self.set_block(from >> 8, entry);
+    fn withdraw(&mut self, prefix: u32, depth: u8) {
+        self.rib.set(prefix, depth, 0);
+        let (entry, cover) = self.rib.cover(prefix, depth);
+        let paint = Paint {
+            over: Over::Exactly(depth),
+            entry,
+            depth: cover,
+        };
+        self.rib.paint(prefix, depth, paint);
+        if depth > 24
+            && let Some(group) = self.rib.group_of(prefix as usize >> 8)
+            && self.rib.fold_group(group, prefix)
+        {
+            let token = self.qsbr.map_or(0, |qsbr| qsbr.start());
+            self.resting.push_back((token, group));
         }
-    }
-
-    fn group_of(&self, address: u32) -> Option<u32> {
-        let entry = half(self.shared.tbl24, address as usize >> 8);
-        (entry & EXTENDED != 0).then(|| entry - EXTENDED)
     }
 
     fn full(&self) -> LpmError {
-        let (groups, resting) = (self.shared.groups(), self.resting());
+        let (groups, resting) = (self.rib.shared.groups(), self.resting());
         LpmError::Full {
             groups,
             used: groups - resting,
@@ -210,11 +278,33 @@ impl LpmWriter {
     }
 }
 
-/// Stores one entry of a word that holds two: one writer, so a load and a store do.
-fn set_half(table: &[AtomicU32], at: usize, entry: u32) {
-    let (word, shift) = (&table[at / 2], at % 2 * 16);
-    let kept = word.load(Ordering::Relaxed) & !(0xffff << shift);
-    word.store(kept | entry << shift, Ordering::Release);
+impl Change {
+    fn to_words(self) -> [u64; 2] {
+        let rule = u64::from(self.prefix) << 32 | u64::from(self.depth) << 16;
+        let group = self.group.map_or(0, |group| u64::from(group) + 1);
+        let state = ACTIVE | group << GROUP_SHIFT | u64::from(self.rules);
+        [rule | u64::from(self.entry), state]
+    }
+
+    /// Reads an intent; whatever the bytes are, it is a change that can be made.
+    fn from_words([rule, state]: [u64; 2], groups: u32) -> Change {
+        let depth = ((rule >> 16) as u8).min(32);
+        let group = (state >> GROUP_SHIFT & GROUP_MASK) as u32;
+        Change {
+            prefix: first((rule >> 32) as u32, depth),
+            depth,
+            entry: rule as u32 & 0x7fff,
+            group: group.checked_sub(1).filter(|group| *group < groups),
+            rules: state as u32,
+        }
+    }
+}
+
+impl core::fmt::Debug for Rib {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let rules = self.rules.load(Ordering::Relaxed);
+        write!(f, "Rib({rules} rules)")
+    }
 }
 
 fn check_depth(depth: u8) -> Result<(), LpmError> {
@@ -224,14 +314,6 @@ fn check_depth(depth: u8) -> Result<(), LpmError> {
     Err(LpmError::Depth { depth })
 }
 
-fn mask(depth: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(depth)).unwrap_or(0)
-}
-
 fn first(prefix: u32, depth: u8) -> u32 {
-    prefix & mask(depth)
-}
-
-fn last(prefix: u32, depth: u8) -> u32 {
-    prefix | !mask(depth)
+    prefix & u32::MAX.checked_shl(32 - u32::from(depth)).unwrap_or(0)
 }
