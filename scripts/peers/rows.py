@@ -9,6 +9,7 @@ class Group(NamedTuple):
     ours: list  # an example and its arguments
     theirs: str  # a subcommand of peer-bench
     cores: int = 1
+    pages: int = 160  # of 2 MiB, that DPDK's program takes
 
 
 class Line(NamedTuple):
@@ -31,11 +32,11 @@ class Row(NamedTuple):
 GROUPS = {
     "ring": Group(["bench_ring"], "ring", cores=2),
     "mempool": Group(["bench_mempool"], "mempool"),
-    "hash": Group(["bench_hash"], "hash"),
-    "lpm": Group(["bench_lpm", "v4"], "lpm"),
-    "lpm6": Group(["bench_lpm", "v6"], "lpm6"),
+    "hash": Group(["bench_hash"], "hash", pages=1024),
+    "lpm": Group(["bench_lpm", "v4"], "lpm", pages=512),
+    "lpm6": Group(["bench_lpm", "v6"], "lpm6", pages=640),
     "acl": Group(["bench_acl"], "acl"),
-    "timer": Group(["bench_timer"], "timer"),
+    "timer": Group(["bench_timer"], "timer", pages=192),
     "rcu": Group(["bench_rcu"], "rcu"),
     "meter": Group(["bench_meter"], "meter"),
     "rss": Group(["bench_rss"], "thash"),

@@ -22,9 +22,11 @@ import rows
 PAGE = 2 << 20
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 FREE = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
-# What the largest of DPDK's programs (two IPv6 tables, 8M hash slots) takes, and the share of free memory it may.
-WANTED = 1024
+COMPACT = "/proc/sys/vm/compact_memory"
+# Of the memory that is available, the share that may be lent.
 SHARE = 0.5
+# Memory is scattered after a while: so often it is asked to close up.
+TRIES = 4
 TIMEOUT = 1800
 
 
@@ -41,21 +43,31 @@ def write(path, text):
 class Pages:
     """Huge pages for DPDK: `lend` inside a `try`, `give_back` in its `finally`."""
 
-    def __init__(self):
+    def __init__(self, wanted):
+        self.wanted = wanted
         self.lent = 0
         self.free = 0
 
     def lend(self):
         try:
-            before, self.free = int(read(POOL)), int(read(FREE))
-            missing = WANTED - self.free
+            self.free = int(read(FREE))
+            missing = self.wanted - self.free
             if missing > 0 and os.geteuid() == 0 and missing * PAGE < SHARE * available():
-                with held_signals():
-                    write(POOL, str(before + missing))
-                    self.lent = int(read(POOL)) - before
-                self.free = int(read(FREE))
+                self.ask(missing)
         except OSError as error:
             note(f"no huge pages: {error}")
+
+    def ask(self, missing):
+        before = int(read(POOL))
+        for _ in range(TRIES):
+            with held_signals():
+                write(POOL, str(before + missing))
+                self.lent = int(read(POOL)) - before
+            self.free = int(read(FREE))
+            if self.huge():
+                return
+            write(COMPACT, "1")
+        note(f"{self.free} of {self.wanted} huge pages to be had: memory is scattered")
 
     def give_back(self):
         with held_signals():
@@ -64,7 +76,7 @@ class Pages:
                 self.lent = 0
 
     def huge(self):
-        return self.free >= WANTED
+        return self.free >= self.wanted
 
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -131,9 +143,9 @@ class Sides:
         if side == "ours":
             return [*pinned, os.path.join(self.programs, group.ours[0]), *group.ours[1:]]
         lcores = f"0@{self.cpus[-1]}" + (f",1@{self.cpus[0]}" if len(self.cpus) > 1 else "")
-        memory = [] if self.huge else ["--no-huge", "-m", "2048"]
-        eal = ["--lcores", lcores, "--in-memory", "--no-pci", "--log-level=error", "--force-max-simd-bitwidth=512"]
-        return [*pinned, self.dpdk, group.theirs, *eal, *memory]
+        memory = ["--in-memory"] if self.huge else ["--no-huge", "--no-shconf", "-m", str(2 * group.pages)]
+        eal = ["--lcores", lcores, *memory, "--no-pci", "--log-level=error", "--force-max-simd-bitwidth=512"]
+        return [*pinned, self.dpdk, group.theirs, *eal]
 
     def run(self, group, side):
         """The lines of one run; what it says against itself is passed on."""
@@ -197,6 +209,8 @@ def arguments():
     asked = parser.parse_args()
     asked.rows = [name for name in asked.rows.split(",") if name]
     unknown = [name for name in asked.rows if name not in rows.GROUPS]
+    if not asked.rows:
+        parser.error("no rows")
     if unknown or asked.turns < 1 or not 1 <= asked.repetitions <= 60:
         parser.error(f"no such rows: {', '.join(unknown)}" if unknown else "at least one turn, 1 to 60 repetitions")
     if asked.turns * asked.repetitions < 15:
@@ -208,7 +222,7 @@ def main():
     asked = arguments()
     for number in SIGNALS:
         signal.signal(number, end_on_signal)
-    pages = Pages()
+    pages = Pages(max(rows.GROUPS[name].pages for name in asked.rows))
     try:
         pages.lend()
         told = conditions(pages, asked)
