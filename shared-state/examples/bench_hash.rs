@@ -13,7 +13,9 @@ mod peer;
 use std::hint::black_box;
 use std::time::Instant;
 
-use baton_shared_state::table::{IdPlan, IdShard, IdSpace, Index, IndexShard, Keys, NO_ID, hash_bytes};
+use baton_shared_state::table::{
+    IdPlan, IdShard, IdSpace, Index, IndexShard, Keys, NO_ID, hash_bytes,
+};
 use peer::{calib, emit, emit_value, measure, memory, reps, sm64, zipf1};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -89,8 +91,7 @@ impl<K: Key> Table<K> {
 
     #[inline(always)]
     fn find(&self, key: &K) -> Option<u32> {
-        self.index
-            .find(self.hash(key), |id| self.keys.is(id, key))
+        self.index.find(self.hash(key), |id| self.keys.is(id, key))
     }
 
     /// The ids of a burst of keys, [`NO_ID`] for none; returns how many there are.
@@ -155,12 +156,22 @@ fn one<K: Key>(slots: u32) {
     let n = (u64::from(slots) * 78 / 100) as usize;
     let tag = format!("rte_hash key={}B slots={slots} used={n}", size_of::<K>());
     let table = Table::<K>::new(slots);
-    emit_value("hash.memory", "bytes/entry", table.bytes as f64 / n as f64, &tag);
+    emit_value(
+        "hash.memory",
+        "bytes/entry",
+        table.bytes as f64 / n as f64,
+        &tag,
+    );
     let all = keys::<K>(n, 1234);
     fill(&table, &all, slots, &tag);
     churn(&table, &all, &tag);
     for (kind, name) in ["hit uniform", "hit zipf(1)", "miss"].iter().enumerate() {
-        lookups(&table, &queries(&all, kind), &format!("{tag} {{}}, {name}"), kind < 2);
+        lookups(
+            &table,
+            &queries(&all, kind),
+            &format!("{tag} {{}}, {name}"),
+            kind < 2,
+        );
     }
     rebuild(&table, &all, &tag);
 }
@@ -221,30 +232,43 @@ fn queries<K: Key>(all: &[K], kind: usize) -> Vec<K> {
 fn lookups<K: Key>(table: &Table<K>, queries: &[K], params: &str, hit: bool) {
     let mut slices = queries.chunks_exact(SLICE).cycle();
     let (mut found, mut sum) = (0, 0u64);
-    measure("hash.lookup", &params.replace("{}", "single"), SLICE, || {
-        found = 0;
-        for key in slices.next().expect("a slice") {
-            if let Some(id) = table.find(key) {
-                found += 1;
-                sum += u64::from(id);
+    measure(
+        "hash.lookup",
+        &params.replace("{}", "single"),
+        SLICE,
+        || {
+            found = 0;
+            for key in slices.next().expect("a slice") {
+                if let Some(id) = table.find(key) {
+                    found += 1;
+                    sum += u64::from(id);
+                }
             }
-        }
-    });
+        },
+    );
     check(found, hit);
     let mut ids = [NO_ID; BURST];
-    measure("hash.lookup", &params.replace("{}", "bulk 32"), SLICE, || {
-        found = 0;
-        for keys in slices.next().expect("a slice").chunks_exact(BURST) {
-            found += table.find_burst(keys, &mut ids);
-            sum += u64::from(ids[0]);
-        }
-    });
+    measure(
+        "hash.lookup",
+        &params.replace("{}", "bulk 32"),
+        SLICE,
+        || {
+            found = 0;
+            for keys in slices.next().expect("a slice").chunks_exact(BURST) {
+                found += table.find_burst(keys, &mut ids);
+                sum += u64::from(ids[0]);
+            }
+        },
+    );
     check(found, hit);
     black_box(sum);
 }
 
 fn check(found: usize, hit: bool) {
-    assert!(if hit { found == SLICE } else { found <= 10 }, "{found} of {SLICE} found");
+    assert!(
+        if hit { found == SLICE } else { found <= 10 },
+        "{found} of {SLICE} found"
+    );
 }
 
 /// The index anew from the rows, as after a change of layout: no counterpart there.

@@ -29,7 +29,7 @@ const TRIPS: usize = 5000;
 const RETRIES: usize = 40;
 
 /// What both kinds of ring can do.
-trait Ring: Copy + Send + 'static {
+trait Ring: Copy + Send + Sync + 'static {
     /// The peers' name of the mode.
     const MODE: &'static str;
     fn make() -> Self;
