@@ -68,6 +68,7 @@ class Pages:
                 return
             write(COMPACT, "1")
         note(f"{self.free} of {self.wanted} huge pages to be had: memory is scattered")
+        self.give_back()
 
     def give_back(self):
         with held_signals():
