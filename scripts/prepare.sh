@@ -9,14 +9,26 @@ need() {
         program="${pair%%:*}"
         command -v "$program" >/dev/null || missing+=("${pair#*:}")
     done
-    [ ${#missing[@]} -eq 0 ] && return
+    [ ${#missing[@]} -eq 0 ] || install_or_name "${missing[@]}"
+}
+
+# need_library PKG-CONFIG-NAME:PACKAGE ... - the same for libraries with their headers.
+need_library() {
+    local pair missing=()
+    for pair in "$@"; do
+        pkg-config --exists "${pair%%:*}" || missing+=("${pair#*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] || install_or_name "${missing[@]}"
+}
+
+install_or_name() {
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "missing packages: ${missing[*]}" >&2
-        echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        echo "missing packages: $*" >&2
+        echo "  sudo apt-get install --no-install-recommends $*" >&2
         exit 7
     fi
-    echo "installing ${missing[*]}" >&2
-    install_quietly "${missing[@]}"
+    echo "installing $*" >&2
+    install_quietly "$@"
 }
 
 # can_use_port ARGS... - what the driver in `--port` needs of this user, before anything is built: else named, and 7.

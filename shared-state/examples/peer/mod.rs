@@ -5,10 +5,19 @@
 
 use std::time::Instant;
 
-use baton_shared_state::Region;
+use baton_shared_state::region::Region;
 
 /// Repetitions of each figure; the median counts. One more goes before, to warm up.
 pub const REPS: usize = 15;
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
+
+/// As [`REPS`], or what `PEER_REPS` says, as for the peers' programs.
+pub fn reps() -> usize {
+    let asked = std::env::var("PEER_REPS").ok();
+    let asked = asked.and_then(|reps| reps.parse().ok());
+    asked.unwrap_or(REPS).clamp(1, 60)
+}
 
 /// splitmix64: every random stream of the peers comes from this, with fixed seeds.
 pub fn sm64(state: &mut u64) -> u64 {
@@ -17,6 +26,12 @@ pub fn sm64(state: &mut u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Zipf (s = 1) over 0..n: floor(n^u) - 1.
+pub fn zipf1(state: &mut u64, n: u64) -> u64 {
+    let u = (sm64(state) >> 11) as f64 * 0.5f64.powi(53);
+    ((n as f64).powf(u) as u64).saturating_sub(1).min(n - 1)
 }
 
 /// Measures `round`, which does `ops` operations.
@@ -33,9 +48,9 @@ pub fn measure(bench: &str, params: &str, ops: usize, mut round: impl FnMut()) {
 pub fn measure_with(bench: &str, params: &str, mut round: impl FnMut() -> f64) {
     round();
     let start = Instant::now();
-    let times = (0..REPS)
+    let times = (0..reps())
         .map(|_| {
-            for _ in 0..8 {
+            for _ in 0..7 {
                 let before = switches();
                 let time = round();
                 if switches() == before || start.elapsed().as_secs() >= 2 {
@@ -55,23 +70,32 @@ pub fn switches() -> i64 {
     usage.involuntary_context_switches()
 }
 
-/// Private zeroed memory with the advice to use huge pages, as the peers' memory does.
+/// Private zeroed memory with the advice to use huge pages, as the peers' memory does
+/// (`BATON_4K=1`: with the advice not to).
 pub fn memory(len: usize) -> Region {
-    let region = Region::private(len);
+    let region = Region::private(len + HUGE);
+    let start = region.as_ptr().addr().next_multiple_of(HUGE) - region.as_ptr().addr();
+    let region = region.slice(start, len).expect("inside");
+    let advice = match std::env::var_os("BATON_4K") {
+        Some(_) => libc::MADV_NOHUGEPAGE,
+        None => libc::MADV_HUGEPAGE,
+    };
     // SAFETY: the range is mapped and stays so; the advice changes no byte of it.
-    unsafe { libc::madvise(region.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+    unsafe { libc::madvise(region.as_ptr().cast(), len, advice) };
     region.touch();
     region
 }
 
-/// Prints a figure.
+/// Prints a figure: the median, and each repetition in order of time taken.
 pub fn emit(bench: &str, params: &str, mut times: Vec<f64>) {
     times.sort_by(f64::total_cmp);
     let (median, min, max) = (times[times.len() / 2], times[0], times[times.len() - 1]);
+    let samples: Vec<String> = times.iter().map(|time| format!("{time:.3}")).collect();
     println!(
         "{{\"peer\":\"baton\",\"bench\":\"{bench}\",\"params\":\"{params}\",\"reps\":{},\
-         \"ns_per_op\":{median:.3},\"min\":{min:.3},\"max\":{max:.3}}}",
-        times.len()
+         \"ns_per_op\":{median:.3},\"min\":{min:.3},\"max\":{max:.3},\"samples\":[{}]}}",
+        times.len(),
+        samples.join(",")
     );
 }
 

@@ -1,0 +1,268 @@
+//! Rings on DPDK's pattern (`b_ring` of the peers' `ring.c`): one core fills and empties, or two
+//! cores share a ring.
+//!
+//! `cargo run --release -p baton-shared-state --example bench_ring`
+//!
+//! Our element is a `u32`, theirs a pointer: half the bytes, as both have it in use. Private
+//! memory with the advice to use huge pages. Of the CPUs that the process may run on the main
+//! thread takes the last, the other one the first; with one CPU the two-core part is left out.
+
+mod peer;
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baton_shared_state::ring::{MpmcRing, SpscRing};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::unistd::Pid;
+use peer::{calib, emit, measure, memory, reps};
+
+const SLOTS: usize = 1024;
+const BURST: usize = 32;
+/// Elements that cross from one core to the other in a repetition.
+const TOTAL: usize = 1_000_000;
+const TRIPS: usize = 5000;
+/// Repetitions that may be run again because a core was taken away.
+const RETRIES: usize = 40;
+
+/// What both kinds of ring can do.
+trait Ring: Copy + Send + Sync + 'static {
+    /// The peers' name of the mode.
+    const MODE: &'static str;
+    fn make() -> Self;
+    fn enqueue(self, from: &[u32]) -> usize;
+    fn dequeue(self, to: &mut [u32]) -> usize;
+}
+
+impl Ring for SpscRing {
+    const MODE: &'static str = "sp/sc";
+    fn make() -> Self {
+        SpscRing::create(memory(SpscRing::bytes_for(SLOTS)), SLOTS).expect("a ring")
+    }
+    #[inline(always)]
+    fn enqueue(self, from: &[u32]) -> usize {
+        self.enqueue_burst(from)
+    }
+    #[inline(always)]
+    fn dequeue(self, to: &mut [u32]) -> usize {
+        self.dequeue_burst(to)
+    }
+}
+
+impl Ring for MpmcRing {
+    const MODE: &'static str = "mp/mc";
+    fn make() -> Self {
+        MpmcRing::create(memory(MpmcRing::bytes_for(SLOTS)), SLOTS).expect("a ring")
+    }
+    #[inline(always)]
+    fn enqueue(self, from: &[u32]) -> usize {
+        self.enqueue_burst(from)
+    }
+    #[inline(always)]
+    fn dequeue(self, to: &mut [u32]) -> usize {
+        self.dequeue_burst(to)
+    }
+}
+
+fn main() {
+    calib();
+    let [main, other] = cpus();
+    pin(main);
+    one_core::<SpscRing>();
+    one_core::<MpmcRing>();
+    if main == other {
+        eprintln!("one CPU only: two-core part skipped");
+        return;
+    }
+    one_way::<SpscRing>(other);
+    one_way::<MpmcRing>(other);
+    both_ways::<MpmcRing>(other);
+    pingpong(other);
+}
+
+fn one_core<R: Ring>() {
+    let ring = R::make();
+    bulk::<R, 1>(ring);
+    bulk::<R, 8>(ring);
+    bulk::<R, 32>(ring);
+    bulk::<R, 128>(ring);
+}
+
+fn bulk<R: Ring, const N: usize>(ring: R) {
+    let rounds = 800_000 / N.max(8);
+    let mut burst: [u32; N] = core::array::from_fn(|i| i as u32 + 1);
+    let params = format!("{} bulk={N} slots={SLOTS} enq+deq, per object", R::MODE);
+    measure("ring.1core", &params, rounds * N, || {
+        for _ in 0..rounds {
+            ring.enqueue(&burst);
+            ring.dequeue(&mut burst);
+        }
+    });
+}
+
+fn one_way<R: Ring>(other: usize) {
+    let params = format!(
+        "{} bulk={BURST} slots={SLOTS} one producer one consumer, per object",
+        R::MODE
+    );
+    two_cores::<R>(&params, other, produce::<R>, consume::<R>);
+}
+
+fn both_ways<R: Ring>(other: usize) {
+    let params = format!(
+        "{} bulk={BURST} both cores enqueue and dequeue the same ring, per object",
+        R::MODE
+    );
+    two_cores::<R>(&params, other, both::<R>, both::<R>);
+}
+
+/// Times `here`, which starts together with `there` on the other core, until both have ended.
+fn two_cores<R: Ring>(params: &str, other: usize, there: fn(R), here: fn(R)) {
+    let ring = R::make();
+    let (mut times, mut retries) = (Vec::new(), RETRIES);
+    let wanted = reps() + 1;
+    while times.len() < wanted {
+        let before = process_switches();
+        let ns = timed(ring, other, there, here);
+        if !times.is_empty() && process_switches() != before && retries > 0 {
+            retries -= 1;
+            continue;
+        }
+        times.push(ns);
+    }
+    emit("ring.2core", params, times.split_off(1));
+}
+
+fn timed<R: Ring>(ring: R, other: usize, there: fn(R), here: fn(R)) -> f64 {
+    let go = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            pin(other);
+            while !go.load(Ordering::Acquire) {
+                spin_loop();
+            }
+            there(ring);
+        });
+        let ready = Instant::now();
+        while ready.elapsed() < Duration::from_millis(1) {
+            spin_loop();
+        }
+        let start = Instant::now();
+        go.store(true, Ordering::Release);
+        here(ring);
+        let end = start.elapsed();
+        thread.join().expect("the other core");
+        // Who consumes ends last; of two who do the same, either may.
+        let end = if core::ptr::fn_addr_eq(there, here) {
+            start.elapsed()
+        } else {
+            end
+        };
+        end.as_nanos() as f64 / TOTAL as f64
+    })
+}
+
+fn produce<R: Ring>(ring: R) {
+    let burst: [u32; BURST] = core::array::from_fn(|i| i as u32 + 1);
+    let mut sent = 0;
+    while sent < TOTAL {
+        let n = ring.enqueue(&burst);
+        sent += n;
+        if n == 0 {
+            spin_loop();
+        }
+    }
+}
+
+fn consume<R: Ring>(ring: R) {
+    let mut burst = [0; BURST];
+    let mut got = 0;
+    while got < TOTAL {
+        let n = ring.dequeue(&mut burst);
+        got += n;
+        if n == 0 {
+            spin_loop();
+        }
+    }
+    // What the producer's last burst had over.
+    while ring.dequeue(&mut burst) > 0 {}
+}
+
+fn both<R: Ring>(ring: R) {
+    let mut burst: [u32; BURST] = core::array::from_fn(|i| i as u32 + 1);
+    let mut sent = 0;
+    while sent < TOTAL / 2 {
+        let n = ring.enqueue(&burst);
+        sent += n;
+        let mut left = n;
+        while left > 0 {
+            let got = ring.dequeue(&mut burst[..left]);
+            left -= got;
+            if got == 0 {
+                spin_loop();
+            }
+        }
+    }
+}
+
+/// One element there and back between two cores: the latency of the handover.
+fn pingpong(other: usize) {
+    let (to, from) = (SpscRing::make(), SpscRing::make());
+    let hop = |take: SpscRing, give: SpscRing| {
+        let mut one = [0];
+        while take.dequeue_burst(&mut one) == 0 {
+            spin_loop();
+        }
+        while give.enqueue_burst(&one) == 0 {
+            spin_loop();
+        }
+    };
+    let mut times: Vec<f64> = (0..=reps())
+        .map(|_| {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    pin(other);
+                    (0..=TRIPS).for_each(|_| hop(to, from));
+                });
+                // The first trip waits for the thread to be there.
+                let mut one = [1];
+                to.enqueue_burst(&one);
+                while from.dequeue_burst(&mut one) == 0 {
+                    spin_loop();
+                }
+                let start = Instant::now();
+                for _ in 0..TRIPS {
+                    to.enqueue_burst(&one);
+                    while from.dequeue_burst(&mut one) == 0 {
+                        spin_loop();
+                    }
+                }
+                start.elapsed().as_nanos() as f64 / TRIPS as f64
+            })
+        })
+        .collect();
+    let params = "sp/sc one pointer there and back between two cores, per round trip";
+    emit("ring.pingpong", params, times.split_off(1));
+}
+
+fn process_switches() -> i64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("usage of a process");
+    usage.involuntary_context_switches()
+}
+
+/// The CPU of the main thread and that of the other one.
+fn cpus() -> [usize; 2] {
+    let set = sched_getaffinity(Pid::from_raw(0)).expect("the CPUs of this process");
+    let mut all = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
+    let first = all.next().expect("a CPU");
+    [all.last().unwrap_or(first), first]
+}
+
+fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu).expect("a CPU");
+    sched_setaffinity(Pid::from_raw(0), &set).expect("a CPU of this process");
+}
