@@ -25,8 +25,8 @@ const BURST: usize = 32;
 /// Elements that cross from one core to the other in a repetition.
 const TOTAL: usize = 1_000_000;
 const TRIPS: usize = 5000;
-/// Repetitions that may be run again because a core was taken away.
-const RETRIES: usize = 40;
+/// How long repetitions are run again in which a core was taken away.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What both kinds of ring can do.
 trait Ring: Copy + Send + Sync + 'static {
@@ -122,13 +122,13 @@ fn both_ways<R: Ring>(other: usize) {
 /// Times `here`, which starts together with `there` on the other core, until both have ended.
 fn two_cores<R: Ring>(params: &str, other: usize, there: fn(R), here: fn(R)) {
     let ring = R::make();
-    let (mut times, mut retries) = (Vec::new(), RETRIES);
+    let (mut times, start) = (Vec::new(), Instant::now());
     let wanted = reps() + 1;
     while times.len() < wanted {
         let before = process_switches();
         let ns = timed(ring, other, there, here);
-        if !times.is_empty() && process_switches() != before && retries > 0 {
-            retries -= 1;
+        let disturbed = process_switches() != before;
+        if !times.is_empty() && disturbed && start.elapsed() < PATIENCE {
             continue;
         }
         times.push(ns);

@@ -35,10 +35,10 @@ impl SpscRing {
         let prod = self.prod.load(Ordering::Relaxed);
         let used = prod.wrapping_sub(self.cons.load(Ordering::Acquire)) as usize;
         let n = from.len().min(self.slots.len().saturating_sub(used));
-        for (i, element) in from[..n].iter().enumerate() {
-            self.slot(prod.wrapping_add(i as u32))
-                .store(*element, Ordering::Relaxed);
-        }
+        let (first, second) = self.part(prod, n);
+        let (head, tail) = from[..n].split_at(first.len());
+        fill(first, head);
+        fill(second, tail);
         self.prod
             .store(prod.wrapping_add(n as u32), Ordering::Release);
         n
@@ -61,11 +61,10 @@ impl SpscRing {
         let cons = self.cons.load(Ordering::Relaxed);
         let used = self.prod.load(Ordering::Acquire).wrapping_sub(cons) as usize;
         let n = to.len().min(used).min(self.slots.len());
-        for (i, element) in to[..n].iter_mut().enumerate() {
-            *element = self
-                .slot(cons.wrapping_add(i as u32))
-                .load(Ordering::Relaxed);
-        }
+        let (first, second) = self.part(cons, n);
+        let (head, tail) = to[..n].split_at_mut(first.len());
+        copy(first, head);
+        copy(second, tail);
         n
     }
 
@@ -119,9 +118,61 @@ impl SpscRing {
         }
     }
 
+    /// The slots of the `n` positions from `position`: up to the end of the array, then from its
+    /// start. `n` is at most the capacity.
+    #[inline]
+    fn part(&self, position: u32, n: usize) -> (&'static [AtomicU32], &'static [AtomicU32]) {
+        let at = position as usize & (self.slots.len() - 1);
+        let first = n.min(self.slots.len() - at);
+        (&self.slots[at..at + first], &self.slots[..n - first])
+    }
+
     #[inline]
     fn slot(&self, position: u32) -> &AtomicU32 {
         &self.slots[position as usize & (self.slots.len() - 1)]
+    }
+}
+
+/// Below this many elements a loop is faster than a copy of bytes.
+#[cfg(not(loom))]
+const BYTEWISE: usize = 8;
+
+/// Stores elements in slots of the same number, which are the producer's alone until `prod` moves.
+#[inline]
+fn fill(slots: &[AtomicU32], from: &[u32]) {
+    #[cfg(not(loom))]
+    if slots.len() >= BYTEWISE && slots.len() == from.len() {
+        // JUSTIFICATION: the compiler keeps atomic stores apart, four bytes each.
+        // SAFETY: both ranges hold that many 32-bit words and do not overlap (`from` is this
+        // process's); by I1 and I2 nobody loads or stores these slots before `prod` (Release)
+        // gives them away, after `cons` (Acquire) gave them back.
+        unsafe {
+            let to = slots.as_ptr().cast_mut().cast::<u32>();
+            core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+        }
+        return;
+    }
+    for (slot, element) in slots.iter().zip(from) {
+        slot.store(*element, Ordering::Relaxed);
+    }
+}
+
+/// Copies elements out of slots of the same number, which nobody stores to until `cons` moves.
+#[inline]
+fn copy(slots: &[AtomicU32], to: &mut [u32]) {
+    #[cfg(not(loom))]
+    if slots.len() >= BYTEWISE && slots.len() == to.len() {
+        // JUSTIFICATION: as in `fill`.
+        // SAFETY: as in `fill`; `prod` (Acquire) has shown these slots, and only the store of
+        // `cons`, after this, lets the producer have them again.
+        unsafe {
+            let from = slots.as_ptr().cast::<u32>();
+            core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len());
+        }
+        return;
+    }
+    for (slot, element) in slots.iter().zip(to) {
+        *element = slot.load(Ordering::Relaxed);
     }
 }
 
