@@ -258,7 +258,7 @@ fn cpus() -> [usize; 2] {
     let set = sched_getaffinity(Pid::from_raw(0)).expect("the CPUs of this process");
     let mut all = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
     let first = all.next().expect("a CPU");
-    [all.last().unwrap_or(first), first]
+    [all.next_back().unwrap_or(first), first]
 }
 
 fn pin(cpu: usize) {

@@ -220,6 +220,31 @@ impl Region {
         }
     }
 
+    /// Sets every byte to zero by giving whole pages back, where the memory is a file on pages of 4 KiB that
+    /// can have holes; else, and at the edges, as [`Region::zero`].
+    ///
+    /// # Panics
+    /// When the region is read-only (I2).
+    pub fn discard(&self) {
+        const PAGE: usize = 4096;
+        self.check_writable();
+        let head = self.ptr.addr().get().wrapping_neg() % PAGE;
+        let whole = self.len.saturating_sub(head) / PAGE * PAGE;
+        let (Ok(before), Ok(pages)) = (self.slice(0, head), self.slice(head, whole)) else {
+            return self.zero();
+        };
+        // SAFETY: the pages lie inside this mapping; what was stored there reads as zero afterwards.
+        let punched = whole > 0
+            && unsafe { libc::madvise(pages.as_ptr().cast(), whole, libc::MADV_REMOVE) } == 0;
+        if !punched {
+            return self.zero();
+        }
+        before.zero();
+        if let Ok(after) = self.slice(head + whole, self.len - head - whole) {
+            after.zero();
+        }
+    }
+
     /// Writes to one byte of every page without changing it, so that later stores do not fault.
     pub fn touch(&self) {
         for offset in (0..self.len).step_by(4096) {
@@ -365,6 +390,18 @@ mod tests {
         );
         assert!(region.slice(usize::MAX, 2).is_err());
         assert!(region.slice(64, 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_discarded_reads_as_zero_and_its_neighbours_stay() {
+        let memory = Region::private(5 * 4096);
+        memory.copy_in(0, &[7; 5 * 4096]);
+        memory.slice(100, 3 * 4096).unwrap().discard();
+        assert_eq!(memory.to_vec(0, 100), [7; 100]);
+        assert!(memory.to_vec(100, 3 * 4096).iter().all(|byte| *byte == 0));
+        assert_eq!(memory.to_vec(100 + 3 * 4096, 50), [7; 50]);
+        memory.slice(0, 10).unwrap().discard();
+        assert_eq!(memory.to_vec(0, 10), [0; 10]);
     }
 
     #[test]

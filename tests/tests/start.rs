@@ -58,7 +58,12 @@ fn with_more_queues_than_the_interface_has() {
 #[test]
 fn with_another_number_of_queues_than_of_shards() {
     let two = [("queue_count=1", "queue_count=2")];
-    refused(PortKind::AfXdp, &two, 2, "port[0].vdev: expected as many queues as shards, 1, found 2");
+    refused(
+        PortKind::AfXdp,
+        &two,
+        2,
+        "port[0].vdev: expected as many queues as shards, 1, found 2",
+    );
 }
 
 #[test]

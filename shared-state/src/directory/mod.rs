@@ -360,7 +360,14 @@ impl Directory {
         let used = writer.used.entry(segment.name.clone()).or_insert(unused);
         if *used > offset {
             let dirty = len.min(*used - offset);
-            self.arena.region(offset, dirty)?.zero();
+            let region = self.arena.region(offset, dirty)?;
+            // A large table of which little was used must not become memory. Huge pages that are given back
+            // may be somebody else's when they are wanted again.
+            if self.arena.huge_pages() {
+                region.zero();
+            } else {
+                region.discard();
+            }
         }
         *used = (*used).max(offset + len);
         Ok(())
