@@ -5,7 +5,9 @@
 //! [`directory`], and touches shared bytes only through [`region`]. The [`ledger`] says which
 //! lcore owns which shard, a [`lifeline`] by which the kernel reports a thread's death;
 //! descriptors travel over a [`channel`] and rest in a [`vault`]. Packet buffers
-//! ([`mempool`], [`mbuf`]), [`ring`]s, [`table`]s and routes ([`lpm`]) are views over regions.
+//! ([`mempool`], [`mbuf`]), [`ring`]s, [`table`]s and routes ([`lpm`], [`lpm6`]) are views over
+//! regions, so are rules ([`acl`]), token buckets ([`meter`]) and the quiescent states of readers
+//! ([`rcu`]). [`timer`], [`rss`] and [`checksum`] work on what is the process's own.
 //!
 //! All the `unsafe` over shared memory of the whole workspace is in this crate; what it relies on
 //! is written in `DESIGN.md` beside it. Nothing here logs; errors say what was found, what was
