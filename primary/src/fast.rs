@@ -199,9 +199,7 @@ impl<S: SessionLayout> Gateway<S> {
     #[inline]
     pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, mut burst: Burst) {
         let len = burst.len().min(BURST);
-        let Some(mut lanes) = self.fast.lanes.take() else {
-            return;
-        };
+        let mut lanes = self.fast.lanes.take().unwrap_or_default();
         self.fast.burst += 1;
         self.read(&burst, &mut lanes.lanes[..len]);
         self.direct(&shard.state, &mut lanes, len);

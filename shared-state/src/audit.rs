@@ -151,18 +151,19 @@ pub fn settle(pool: Pool, dead: usize, accounting: &Accounting) -> Settled {
     let shard = dead as u16;
     let moving = pool.moving(dead);
     let mut settled = Settled::default();
-    let nowhere = |m: u32| {
-        let mut shown = false;
-        pool.ring().window(&mut |other| shown |= other == m);
-        !shown && !pool.is_moving_elsewhere(m, dead) && pool.place(m).holder == Holder::POOL
-    };
-    for (m, place) in &accounting.unaccounted {
-        if place.holder.kind() == HolderKind::Pool && moving.contains(m) && nowhere(*m) {
-            let put = pool.ring().enqueue_burst(&[*m]);
-            assert!(put == 1, "the common ring has room for every mbuf");
-            settled.freed.push(*m);
-        }
-    }
+    // In this order: who takes a mbuf out of the ring names it first, and who puts one in names it until then.
+    let mut lost: Vec<u32> = accounting
+        .unaccounted
+        .iter()
+        .map(|(m, _)| *m)
+        .filter(|m| moving.contains(m) && pool.place(*m).holder == Holder::POOL)
+        .filter(|m| !pool.is_moving_elsewhere(*m, dead))
+        .collect();
+    pool.ring()
+        .window(&mut |m| lost.retain(|other| *other != m));
+    let put = pool.ring().enqueue_burst(&lost);
+    assert!(put == lost.len(), "the common ring has room for every mbuf");
+    settled.freed = lost;
     pool.settle_moving(dead);
     let mut cache = pool.cache(dead);
     for (m, place) in &accounting.unaccounted {

@@ -119,10 +119,11 @@ impl Instance {
         audit.finish()
     }
 
-    /// Takes the queue over from whoever died: the port's half-done steps, then the shard's.
+    /// Takes the queue over from whoever died: the cache's half-done steps, the port's, then what was in hand.
     fn take_over(&self) -> (Box<dyn Port>, Cache) {
         let (mut port, mut cache) = (self.port(), self.pool.cache(0));
         let mut held = Vec::new();
+        settle(self.pool, 0, &Audit::new(self.pool).finish());
         port.repair(&mut cache, &mut held);
         let settled = settle(self.pool, 0, &self.audit(&*port));
         let ours: HashSet<u32> = held.iter().copied().collect();

@@ -102,18 +102,15 @@ impl<D: Datapath> Run<D> {
 
     /// The first thing after this shard became ours; the records that catching up took.
     pub(crate) fn resume(&mut self, how: Gain) -> u64 {
-        let io = &mut self.shard.io;
-        let mut held = Vec::new();
-        for queue in &mut io.queues {
-            match how {
-                Gain::FromDead => queue.repair(&mut io.cache, &mut held),
-                Gain::First | Gain::Handed => queue.resume(&mut io.cache),
+        let held = match how {
+            Gain::FromDead => self.repair(),
+            Gain::First | Gain::Handed => {
+                let io = &mut self.shard.io;
+                let queues = io.queues.iter_mut();
+                queues.for_each(|queue| queue.resume(&mut io.cache));
+                Vec::new()
             }
-        }
-        if how == Gain::FromDead {
-            let pool = io.pool;
-            settle(pool, usize::from(io.index), &Audit::new(pool).finish());
-        }
+        };
         let delta = self.shard.gain(how);
         for packets in held.chunks(BURST) {
             self.deliver(packets);
@@ -122,6 +119,31 @@ impl<D: Datapath> Run<D> {
             self.shard.io.flush();
         }
         delta
+    }
+
+    /// Queues and buffers as a dead owner left them; gives the packets it had in hand.
+    fn repair(&mut self) -> Vec<u32> {
+        let io = &mut self.shard.io;
+        let (pool, shard) = (io.pool, usize::from(io.index));
+        // Before anything else uses the dead one's cache: its next refill would write over the note of
+        // what was on its way.
+        settle(pool, shard, &Audit::new(pool).finish());
+        let mut held = Vec::new();
+        for queue in &mut io.queues {
+            queue.repair(&mut io.cache, &mut held);
+        }
+        let accounting = Audit::of(pool, |visit| {
+            let queues = io.queues.iter();
+            queues.for_each(|queue| queue.windows(visit));
+        });
+        // Taken out of the pool and not come to anything: buffers that were to be posted, replies half made.
+        let in_hand = settle(pool, shard, &accounting).in_hand;
+        let blank: Vec<u32> = in_hand
+            .into_iter()
+            .filter(|mbuf| !held.contains(mbuf))
+            .collect();
+        io.cache.free_burst(&blank);
+        held
     }
 
     /// The fullest receive ring: packets that wait, and how many it holds.

@@ -1,8 +1,9 @@
 //! Routes of the config as a longest-prefix table in a memzone of this generation.
 //!
 //! Built anew by every version (`#[zone(rebuild)]`), once, before the first shard moves; read by all.
-//! The zone is made for the config it is built from: 32 MiB of addresses, of which only the pages
-//! where routes lie are ever touched, and 512 bytes for each /24 network with longer prefixes in it.
+//! The zone is made for the config it is built from: 80 MiB, of which only the pages where routes lie
+//! are ever touched (32 for lookups, the rest for the rules), and 1.8 KiB for each /24 network with
+//! longer prefixes in it.
 
 use crate::config::{self, Config};
 use crate::datapath::Error;
