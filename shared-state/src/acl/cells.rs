@@ -1,12 +1,11 @@
 //! Stores and loads of the classifier's words; every store of a writer goes through this file.
 //!
-//! A table of cells has 16 bits each (IPv4, ports, protocols) or 32 (IPv6). In tests each store
-//! is a numbered point at which the writer can be made to die ([`crash`]).
+//! A table of cells has 16 bits each (IPv4, ports, protocols) or 32 (IPv6).
 
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::region::Region;
-use crate::sync::{AtomicU16, AtomicU32, Ordering};
+use crate::sync::{AtomicU16, AtomicU32, Ordering, as_one};
 
 /// A table of cells of 16 or 32 bits.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +55,6 @@ impl Cells {
 
     #[inline]
     pub(super) fn set(&self, i: usize, value: u32) {
-        crash::point();
         match self {
             Cells::Narrow(cells) => cells[i].store(value as u16, Ordering::Release),
             Cells::Wide(cells) => cells[i].store(value, Ordering::Release),
@@ -74,64 +72,18 @@ pub(super) fn halves(region: Region, offset: usize, n: usize) -> &'static [Atomi
 
 /// Stores one word with Release: what publishes.
 pub(super) fn publish(word: &AtomicU32, value: u32) {
-    crash::point();
     word.store(value, Ordering::Release);
 }
 
 /// Stores one half word.
 pub(super) fn set_half(word: &AtomicU16, value: u16) {
-    crash::point();
     word.store(value, Ordering::Release);
 }
 
-/// Stores bytes that nothing names yet: two crash points, one in the middle.
+/// Stores bytes that nothing names yet: for who tries deaths two stores, one of each half.
 pub(super) fn put<T: IntoBytes + Immutable + ?Sized>(region: Region, offset: usize, value: &T) {
     let bytes = value.as_bytes();
     let (head, tail) = bytes.split_at((bytes.len() / 2) & !7);
-    crash::point();
-    region.copy_in(offset, head);
-    crash::point();
-    region.copy_in(offset + head.len(), tail);
-}
-
-/// Numbered points at which a test lets the writer die.
-#[cfg(not(test))]
-mod crash {
-    #[inline(always)]
-    pub(super) fn point() {}
-}
-
-#[cfg(test)]
-pub(super) mod crash {
-    use std::cell::Cell;
-
-    thread_local! {
-        static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
-        static SEEN: Cell<u64> = const { Cell::new(0) };
-    }
-
-    /// What the panic of a dead writer carries.
-    #[derive(Debug)]
-    pub(in super::super) struct Died;
-
-    /// Lets this thread's writer die before its store number `n`, counted from zero.
-    pub(in super::super) fn die_before(n: u64) {
-        LEFT.set(n);
-        SEEN.set(0);
-    }
-
-    /// Lets it live; the number of stores since `die_before`.
-    pub(in super::super) fn live() -> u64 {
-        LEFT.set(u64::MAX);
-        SEEN.get()
-    }
-
-    pub(super) fn point() {
-        SEEN.set(SEEN.get() + 1);
-        match LEFT.get() {
-            u64::MAX => {}
-            0 => std::panic::resume_unwind(Box::new(Died)),
-            n => LEFT.set(n - 1),
-        }
-    }
+    as_one(|| region.copy_in(offset, head));
+    as_one(|| region.copy_in(offset + head.len(), tail));
 }

@@ -1,7 +1,7 @@
 //! A writer dies before each of its stores; its successor finishes, and may die of that too.
 
-use super::point::die_at;
 use super::*;
+use crate::sync::crash::die_at;
 
 type Change = (u32, u8, Option<u16>);
 

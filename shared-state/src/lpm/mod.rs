@@ -38,7 +38,6 @@ mod burst;
 mod layout;
 mod paint;
 mod path;
-pub(crate) mod point;
 mod rib;
 #[cfg(target_arch = "x86_64")]
 mod simd;

@@ -3,7 +3,6 @@
 //! Entries lie two in a 32-bit word, their depths eight in a 64-bit word. Eight entries are
 //! compared at once in a word of lanes; a lane is one byte, its high bit the answer.
 
-use super::point;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The depth of an entry whose block has a group: it never gives way, its group may.
@@ -52,7 +51,6 @@ impl Paint {
                 store_entries(&entries[at / 2..at / 2 + LANES / 2], bytes, self.entry);
                 // Behind the entries: an entry whose depth is still the old one is painted again.
                 let depth = ONES * u64::from(self.depth);
-                point::passed();
                 word.store(found & !bytes | depth & bytes, Ordering::Release);
             }
             let mut groups = equal(found, IN_GROUP) & asked;
@@ -94,7 +92,6 @@ pub(super) fn depth_of(depths: &[AtomicU64], at: usize) -> u8 {
 pub(super) fn set_depth(depths: &[AtomicU64], at: usize, depth: u8) {
     let (word, shift) = (&depths[at / LANES], at % LANES * 8);
     let kept = word.load(Ordering::Relaxed) & !(0xff << shift);
-    point::passed();
     word.store(kept | u64::from(depth) << shift, Ordering::Release);
 }
 
@@ -118,11 +115,9 @@ fn store_entries(words: &[AtomicU32], lanes: u64, entry: u32) {
         let pair = (lanes >> (16 * i)) as u32 & 0xffff;
         let mask = ((pair & 0xff) * 0x101) | ((pair >> 8) * 0x101_0000);
         if mask == u32::MAX {
-            point::passed();
             word.store(both, Ordering::Release);
         } else if mask != 0 {
             let kept = word.load(Ordering::Relaxed) & !mask;
-            point::passed();
             word.store(kept | both & mask, Ordering::Release);
         }
     }

@@ -7,7 +7,7 @@
 
 use super::layout::{self, BLOCKS, GROUP_RULES, SHORT_RULES};
 use super::paint::{IN_GROUP, Paint, depth_of, of_depth, set_depth};
-use super::{EXTENDED, GROUP_ENTRIES, Lpm, half, point};
+use super::{EXTENDED, GROUP_ENTRIES, Lpm, half};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -125,7 +125,6 @@ impl Rib {
     /// Fills a group nobody reads with what its block says.
     pub(super) fn fill_group(&self, group: u32, block: usize) {
         let n = group as usize;
-        point::passed();
         self.owners[n].store(block as u32 + 1, Ordering::Relaxed);
         let (entry, depth) = (
             half(self.shared.tbl24, block),
@@ -133,17 +132,14 @@ impl Rib {
         );
         let words = GROUP_ENTRIES / 2;
         for word in &self.shared.tbl8[n * words..(n + 1) * words] {
-            point::passed();
             word.store(entry | entry << 16, Ordering::Relaxed);
         }
         let (words, depths) = (GROUP_ENTRIES / 8, u64::from_le_bytes([depth; 8]));
         for word in &self.group_depths[n * words..(n + 1) * words] {
-            point::passed();
             word.store(depths, Ordering::Relaxed);
         }
         let words = GROUP_RULES / 2;
         for word in &self.group_rules[n * words..(n + 1) * words] {
-            point::passed();
             word.store(0, Ordering::Relaxed);
         }
         if depth == 24 {
@@ -247,7 +243,6 @@ fn in_group(group: u32, prefix: u32, depth: u8) -> usize {
 pub(super) fn set_half(table: &[AtomicU32], at: usize, entry: u32) {
     let (word, shift) = (&table[at / 2], at % 2 * 16);
     let kept = word.load(Ordering::Relaxed) & !(0xffff << shift);
-    point::passed();
     word.store(kept | entry << shift, Ordering::Release);
 }
 

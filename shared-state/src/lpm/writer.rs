@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::paint::IN_GROUP;
 use super::paint::{Over, Paint, set_depth};
 use super::rib::Rib;
-use super::{Lpm, LpmError, MAX_NEXT_HOP, point};
+use super::{Lpm, LpmError, MAX_NEXT_HOP};
 use crate::rcu::Qsbr;
 use crate::region::Region;
 use crate::sync::Ordering;
@@ -67,7 +67,6 @@ impl LpmWriter {
         };
         if let Some(change) = writer.intended() {
             writer.make(change);
-            point::passed();
             writer.rib.intent[1].store(0, Ordering::Release);
         }
         let unnamed = (0..rib.shared.groups()).filter(|group| !rib.is_named(*group));
@@ -185,12 +184,9 @@ impl LpmWriter {
     /// Makes a change under its intent.
     fn change(&mut self, change: Change) {
         let words = change.to_words();
-        point::passed();
         self.rib.intent[0].store(words[0], Ordering::Relaxed);
-        point::passed();
         self.rib.intent[1].store(words[1], Ordering::Release);
         self.make(change);
-        point::passed();
         self.rib.intent[1].store(0, Ordering::Release);
     }
 
@@ -205,7 +201,6 @@ impl LpmWriter {
     fn make(&mut self, change: Change) {
         let Change { prefix, depth, .. } = change;
         if depth == 0 {
-            point::passed();
             self.rib
                 .shared
                 .default
@@ -215,7 +210,6 @@ impl LpmWriter {
         } else {
             self.announce(change);
         }
-        point::passed();
         self.rib.rules.store(change.rules, Ordering::Relaxed);
     }
 

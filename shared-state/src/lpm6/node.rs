@@ -1,7 +1,6 @@
 //! A node in private memory: read from the pool, changed, and written as a new one.
 
 use super::{COUNTS, LINE_WORDS, Lpm6, NODE, OWN, RUNS};
-use crate::lpm::point;
 use crate::sync::{AtomicU32, Ordering};
 
 const SLOTS: usize = 256;
@@ -136,7 +135,6 @@ pub(super) fn slots_of(number: u16) -> core::ops::Range<usize> {
 /// Stores the words of a node into lines that nobody reads.
 pub(super) fn store(to: &[AtomicU32], words: &[u32]) {
     for (word, value) in to.iter().zip(words) {
-        point::passed();
         word.store(*value, Ordering::Relaxed);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::node::Node;
 use super::{LINE_WORDS, Lpm6, NODE, OWN, layout};
-use crate::lpm::point;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -99,7 +98,6 @@ impl Tree {
     pub(super) fn set_own(&self, entry: u32, own: u32) {
         let word = self.own(entry);
         if word.load(Ordering::Relaxed) != own {
-            point::passed();
             word.store(own, Ordering::Release);
         }
     }
@@ -147,11 +145,9 @@ impl Tree {
             if old & NODE != 0 {
                 self.set_own(old, paint);
             } else {
-                point::passed();
                 at.store(paint, Ordering::Release);
             }
             // Behind the entry: one whose depth is still the old one is painted again.
-            point::passed();
             let kept = depths & !(0xff << shift);
             word.store(kept | u64::from(becomes) << shift, Ordering::Release);
         }
@@ -229,6 +225,5 @@ fn half(table: &[AtomicU32], at: usize) -> u32 {
 fn set_half(table: &[AtomicU32], at: usize, entry: u32) {
     let (word, shift) = (&table[at / 2], at % 2 * 16);
     let kept = word.load(Ordering::Relaxed) & !(0xffff << shift);
-    point::passed();
     word.store(kept | entry << shift, Ordering::Release);
 }

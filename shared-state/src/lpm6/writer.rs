@@ -4,7 +4,6 @@ use super::alloc::Lines;
 use super::node::{self, Node, slots_of};
 use super::tree::{Rule, SHORT, Step, Tree};
 use super::{LINE_WORDS, Lpm6, Lpm6Error, MAX_NEXT_HOP, NODE};
-use crate::lpm::point;
 use crate::rcu::Qsbr;
 use crate::region::Region;
 use crate::sync::Ordering;
@@ -159,13 +158,10 @@ impl Lpm6Writer {
         let rule = u64::from(change.depth) << 32 | u64::from(change.entry);
         let words = [(change.prefix >> 64) as u64, change.prefix as u64, rule];
         for (word, value) in self.tree.intent.iter().zip(words) {
-            point::passed();
             word.store(value, Ordering::Relaxed);
         }
-        point::passed();
         self.tree.intent[3].store(ACTIVE | u64::from(change.rules), Ordering::Release);
         let made = self.make(change);
-        point::passed();
         // Also after an error, which comes before anything has changed.
         self.tree.intent[3].store(0, Ordering::Release);
         made
@@ -187,7 +183,6 @@ impl Lpm6Writer {
             rules: state as u32,
         };
         self.make(change)?;
-        point::passed();
         self.tree.intent[3].store(0, Ordering::Release);
         Ok(())
     }
@@ -197,14 +192,12 @@ impl Lpm6Writer {
         let Change { prefix, depth, .. } = change;
         match depth {
             0 => {
-                point::passed();
                 let entry = u32::from(change.entry);
                 self.tree.shared.default.store(entry, Ordering::Release);
             }
             1..=SHORT => self.tree.set_short(prefix, depth, change.entry.into()),
             _ => self.set_long(&Rule::new(prefix, depth), change.entry)?,
         }
-        point::passed();
         self.tree.rules.store(change.rules, Ordering::Relaxed);
         Ok(())
     }
@@ -266,7 +259,6 @@ impl Lpm6Writer {
                 replaced.inspect_err(|_| self.unmake(&made))
             }
             _ => {
-                point::passed();
                 self.tree.shared.tbl16[rule.top()].store(top, Ordering::Release);
                 Ok(())
             }
@@ -288,7 +280,6 @@ impl Lpm6Writer {
             }
         }
         let own = self.tree.own(way[0].entry).load(Ordering::Relaxed);
-        point::passed();
         way[0].named_by.store(own, Ordering::Release);
         way.iter().for_each(|step| self.retire(step.entry));
         Ok(())
@@ -297,7 +288,6 @@ impl Lpm6Writer {
     /// Puts a new node in the place of an old one.
     fn replace(&mut self, old: &Step, node: &Node, level: usize) -> Result<(), Lpm6Error> {
         let entry = self.build(node, level)?;
-        point::passed();
         old.named_by.store(entry, Ordering::Release);
         self.retire(old.entry);
         Ok(())

@@ -1,39 +1,87 @@
-//! Atomics whose every store is a numbered point at which the process may end: what a writer that is
-//! killed leaves behind can so be tried at each of its stores (`tests/crash_points`).
+//! Atomics whose every store is a numbered point at which a writer may end: what one that is killed leaves
+//! behind can so be tried at each of its stores, by this crate's tests ([`die_at`]: the thread unwinds) and
+//! by `tests/crash_points` ([`arm`]: the process exits).
 //!
 //! Layout: as `core`'s, whose words they wrap. Order: a point stands before its store; a
 //! compare-and-swap counts whether it succeeds or not. Stores of packet bytes are not among them:
 //! they publish nothing.
 
 use core::sync::atomic::{self, Ordering};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The exit code of a process that ended at its point.
 pub const CRASHED: i32 = 86;
 
-/// Stores left before the end; negative: none is counted.
-static LEFT: atomic::AtomicI64 = atomic::AtomicI64::new(-1);
-
-/// This process ends before its store number `point`, counted from 0 and from here on.
-pub fn arm(point: u32) {
-    LEFT.store(i64::from(point), Ordering::Relaxed);
+thread_local! {
+    /// Stores until this thread ends, that one included; 0: it lives.
+    static LEFT: Cell<u64> = const { Cell::new(0) };
+    /// Stores of this thread so far.
+    static SEEN: Cell<u64> = const { Cell::new(0) };
+    /// It ends with its whole process.
+    static EXITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Nothing ends any more; the stores that were left.
-pub fn disarm() -> u32 {
-    u32::try_from(LEFT.swap(-1, Ordering::Relaxed)).unwrap_or(0)
+/// What a death unwinds with.
+struct Died;
+
+/// This process ends before this thread's store number `point`, counted from 0 and from here on.
+pub fn arm(point: u32) {
+    EXITS.set(true);
+    LEFT.set(u64::from(point) + 1);
+}
+
+/// Nothing ends any more.
+pub fn disarm() {
+    LEFT.set(0);
+    EXITS.set(false);
+}
+
+/// Runs `write` and ends it before its store number `point`, from 1; whether there was one.
+pub fn die_at(point: u64, write: impl FnOnce()) -> bool {
+    LEFT.set(point);
+    let end = catch_unwind(AssertUnwindSafe(write));
+    LEFT.set(0);
+    match end {
+        Ok(()) => false,
+        Err(why) if why.is::<Died>() => true,
+        Err(why) => resume_unwind(why),
+    }
+}
+
+/// How many stores `write` makes.
+pub fn stores(write: impl FnOnce()) -> u64 {
+    let before = SEEN.get();
+    write();
+    SEEN.get() - before
+}
+
+/// Counts all stores of `write` as one: of bytes that nothing names yet, any part is as good as none.
+pub fn as_one<R>(write: impl FnOnce() -> R) -> R {
+    point();
+    let (left, seen) = (LEFT.replace(0), SEEN.get());
+    let done = write();
+    LEFT.set(left);
+    SEEN.set(seen);
+    done
 }
 
 #[inline]
 fn point() {
-    let left = LEFT.load(Ordering::Relaxed);
-    if left < 0 {
+    SEEN.set(SEEN.get() + 1);
+    let left = LEFT.get();
+    if left == 0 {
         return;
     }
-    if left == 0 {
+    LEFT.set(left - 1);
+    if left > 1 {
+        return;
+    }
+    if EXITS.get() {
         // SAFETY: ends the process at once, without destructors: that is its purpose.
         unsafe { libc::_exit(CRASHED) };
     }
-    LEFT.store(left - 1, Ordering::Relaxed);
+    resume_unwind(Box::new(Died));
 }
 
 macro_rules! word {

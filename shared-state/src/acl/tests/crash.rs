@@ -1,9 +1,7 @@
 //! A writer that dies before any of its stores: the old set or the new one, and no leak.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::*;
-use crate::acl::cells::crash;
+use crate::sync::crash::{die_at, stores};
 
 /// What a writer was about.
 #[derive(Debug, Clone, Copy)]
@@ -162,34 +160,18 @@ impl Bench {
     }
 }
 
-/// Lets `act` die before its store `n`; true when it had no more stores than that.
-fn survives(n: u64, act: impl FnOnce()) -> bool {
-    crash::die_before(n);
-    let end = catch_unwind(AssertUnwindSafe(act));
-    crash::live();
-    match end {
-        Ok(()) => true,
-        Err(died) => {
-            assert!(died.is::<crash::Died>(), "a panic of its own");
-            false
-        }
-    }
-}
-
 /// Tries every `step`th store of what a writer does, and the last ones all.
 fn die_everywhere(doing: Doing, step: u64) -> u64 {
     let bench = Bench::new(doing);
     let mut writer = bench.writer(doing);
-    crash::die_before(u64::MAX);
-    doing.run(&mut writer).unwrap();
-    let stores = crash::live();
+    let stores = stores(|| doing.run(&mut writer).unwrap());
     let new = classify(&writer.reader(), &bench.probes);
     bench.check(writer, &new, "no death");
     let mut tried = 0;
     for n in (0..stores).filter(|n| n % step == 0 || n + 16 > stores) {
         let mut writer = bench.writer(doing);
         let what = format!("{doing:?}, death before store {n} of {stores}");
-        assert!(!survives(n, || doing.run(&mut writer).unwrap()), "{what}");
+        assert!(die_at(n + 1, || doing.run(&mut writer).unwrap()), "{what}");
         let seen = classify(&writer.reader(), &bench.probes);
         assert!(
             seen == bench.old || seen == new,
@@ -200,7 +182,7 @@ fn die_everywhere(doing: Doing, step: u64) -> u64 {
         let dead = bench.region.to_vec(0, bench.region.len());
         for k in 0.. {
             bench.region.copy_in(0, &dead);
-            if survives(k, || drop(AclWriter::recover(bench.region).unwrap())) {
+            if !die_at(k + 1, || drop(AclWriter::recover(bench.region).unwrap())) {
                 break;
             }
             let heir = AclWriter::recover(bench.region).unwrap();
