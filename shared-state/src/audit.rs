@@ -47,7 +47,8 @@ pub struct Accounting {
 pub struct Settled {
     /// Free again: in the common ring, or in the shard's cache.
     pub freed: Vec<u32>,
-    /// Were in the dead lcore's hands: now the caller's, who goes on with them or frees them.
+    /// Were in the dead lcore's hands, as what it received or gets back unsent: now the caller's, who goes
+    /// on with them or frees them. What it had allocated and put nowhere is free.
     pub in_hand: Vec<u32>,
 }
 
@@ -141,8 +142,9 @@ impl Accounting {
 /// Settles what a dead shard had between two windows; the caller owns the shard now.
 ///
 /// Only the pool's own steps are settled here: what the dead one was moving into the common ring, or had
-/// taken out of it, goes there; what it was putting into its cache goes there; in hand goes to the caller,
-/// who gives back what it does not want through that shard's cache. What says it is in a ring of a port is
+/// taken out of it, goes there; what it was putting into its cache, or had allocated and put nowhere, goes
+/// there; what it had received goes to the caller, who gives back what it does not want through that
+/// shard's cache. What says it is in a ring of a port is
 /// that port's to repair, before. A mbuf that a *live* shard is moving at this moment is left alone: it says
 /// "pool", and that shard names it.
 ///
@@ -196,6 +198,9 @@ mod tests {
         let ring = SpscRing::create(Region::private(SpscRing::bytes_for(64)), 64).unwrap();
         let mut mbufs = [0; 10];
         pool.cache(1).alloc_burst(&mut mbufs);
+        for m in &mbufs[7..9] {
+            pool.set_place(*m, Place::new(Holder::app(1), 0));
+        }
         ring.enqueue_burst(&mbufs[..7]);
         let accounting = Audit::of(pool, |visit| {
             ring.window(&mut |m| visit(Holder::steer(1, 0), m));
@@ -209,7 +214,7 @@ mod tests {
         assert_eq!((accounting.accounted, accounting.free), (597, 590));
         assert_eq!(
             accounting.unaccounted_by_holder(),
-            [("app 1".to_owned(), 3)]
+            [("cache 1".to_owned(), 1), ("app 1".to_owned(), 2)]
         );
         assert!(!accounting.is_exact());
     }
@@ -253,6 +258,7 @@ mod tests {
         pool.cache(1).alloc_burst(&mut out);
         let [in_hand, freeing, refilled, claimed, live_app, live_moving] = out;
         let set = |m, holder| pool.set_place(m, Place::new(holder, 0));
+        set(live_app, Holder::app(1));
         set(in_hand, Holder::app(0));
         set(freeing, Holder::cache(0));
         set(refilled, Holder::cache(0));

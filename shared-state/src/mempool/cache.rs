@@ -4,20 +4,26 @@
 //! mbufs of this shard, last in first out. While `moving` is not 0, the `moving` entries past the
 //! end name mbufs on their way from or to the common ring.
 //!
+//! Invariant: the `place` of a mbuf in here is (cache of this shard, 0), and stays so when it is
+//! allocated: what has this place and stands in no window is in the owner's hands, unused. Who puts it
+//! anywhere else says so first. So alloc stores nothing per mbuf, and free only where it came back
+//! from elsewhere.
+//!
 //! Order
-//! - alloc: `place` = app, then `len` (Release). free: entry and `place` = cache, then `len`.
+//! - alloc: `len` (Release). free: entries and `place`s, then `len`.
 //! - refill: entry past the end and `moving`, then the ring's compare-and-swap that takes the
 //!   mbuf, `place` = cache, then `len`, `moving` = 0.
 //! - spill: `len`, `moving`, `place` = pool, then the compare-and-swap that puts it, `moving` = 0.
 //!
-//! Failure: a mbuf that no window shows was in alloc (`place` app: in hand), free or spill
-//! (`place` cache of this shard), refill or spill (`place` pool and named past the end): the
-//! audit gives the last three back. The next owner of the shard goes on with the cache as it is.
+//! Failure: a mbuf that no window shows was allocated or in free, refill or spill (`place` cache of this
+//! shard), or in refill or spill (`place` pool and named past the end): the audit gives them back.
+//! The next owner of the shard goes on with the cache as it is.
 
 use super::Pool;
 use crate::mbuf::Packet;
 use crate::place::{Holder, HolderKind, Place};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, as_one};
+use core::ptr;
 
 /// Entries of a shard's cache.
 pub const CACHE_SIZE: usize = 512;
@@ -44,6 +50,23 @@ impl CacheSlot {
     #[inline]
     fn set_len(&self, len: usize) {
         self.len.store(len as u32, Ordering::Release);
+    }
+
+    /// Copies the entries from `from` on.
+    #[inline]
+    fn copy_out(&self, from: usize, to: &mut [u32]) {
+        let entries = &self.entries[from..from + to.len()];
+        // SAFETY: as many words as `to` has; only the owner of the shard, who is here, writes entries.
+        unsafe { ptr::copy_nonoverlapping(entries.as_ptr().cast(), to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Overwrites the entries from `at` on, which are past the end.
+    #[inline]
+    fn copy_in(&self, at: usize, mbufs: &[u32]) {
+        let entries = &self.entries[at..at + mbufs.len()];
+        let to: *mut u32 = entries.as_ptr().cast_mut().cast();
+        // SAFETY: as many words as `mbufs` has, atomics and so writable; nobody reads past the end.
+        as_one(|| unsafe { ptr::copy_nonoverlapping(mbufs.as_ptr(), to, mbufs.len()) });
     }
 
     fn set_moving(&self, n: usize) {
@@ -111,8 +134,7 @@ impl Cache {
         self.slot.len()
     }
 
-    /// Allocates up to `out.len()` mbufs; fewer only when the pool has no more. Their place is in
-    /// the hands of this shard.
+    /// Allocates up to `out.len()` mbufs; fewer only when the pool has no more.
     #[inline]
     pub fn alloc_burst(&mut self, out: &mut [u32]) -> usize {
         let mut done = 0;
@@ -133,15 +155,7 @@ impl Cache {
             len = self.refill(len, out.len());
         }
         let n = out.len().min(len);
-        let place = Place::new(Holder::app(self.shard), 0);
-        for (to, entry) in out
-            .iter_mut()
-            .zip(self.slot.entries[len - n..len].iter().rev())
-        {
-            let m = entry.load(Ordering::Relaxed);
-            self.pool.set_place(m, place);
-            *to = m;
-        }
+        self.slot.copy_out(len - n, &mut out[..n]);
         self.slot.set_len(len - n);
         n
     }
@@ -165,11 +179,14 @@ impl Cache {
                 len = self.spill(len);
             }
             let place = Place::new(Holder::cache(self.shard), 0);
-            for (entry, m) in self.slot.entries[len..].iter().zip(part) {
+            for m in part {
                 debug_check_not_free(self.pool, *m);
-                entry.store(*m, Ordering::Relaxed);
-                self.pool.set_place(*m, place);
+                let line = self.pool.line(*m);
+                if line.place() != place {
+                    line.set_place(place);
+                }
             }
+            self.slot.copy_in(len, part);
             self.slot.set_len(len + part.len());
         }
     }
@@ -232,9 +249,7 @@ impl Cache {
     fn spill_to(&mut self, len: usize, keep: usize) -> usize {
         let mut out = [0; HALF];
         let n = len - keep;
-        for (to, entry) in out.iter_mut().zip(&self.slot.entries[keep..len]) {
-            *to = entry.load(Ordering::Relaxed);
-        }
+        self.slot.copy_out(keep, &mut out[..n]);
         self.slot.set_len(keep);
         self.slot.set_moving(n);
         for m in &out[..n] {
@@ -254,12 +269,16 @@ impl core::fmt::Debug for Cache {
     }
 }
 
-/// A mbuf whose place is the pool or a cache is free already.
+/// A mbuf whose place is the pool, or a cache that shows it, is free already.
 #[inline]
 pub(super) fn debug_check_not_free(pool: Pool, m: u32) {
     if cfg!(debug_assertions) {
-        let kind = pool.place(m).holder.kind();
-        let free = matches!(kind, HolderKind::Pool | HolderKind::Cache);
-        assert!(!free, "mbuf {m} freed twice: it is in the {}", kind.name());
+        let holder = pool.place(m).holder;
+        let free = match holder.kind() {
+            HolderKind::Pool => true,
+            HolderKind::Cache => pool.is_cached(m, usize::from(holder.a())),
+            _ => false,
+        };
+        assert!(!free, "mbuf {m} freed twice: it is in the {holder}");
     }
 }

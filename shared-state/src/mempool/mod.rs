@@ -295,6 +295,13 @@ impl Pool {
         }
     }
 
+    /// Whether the cache of a shard shows a mbuf.
+    fn is_cached(self, m: u32, shard: usize) -> bool {
+        let mut found = false;
+        self.0.caches[shard].window(&mut |other| found |= other == m);
+        found
+    }
+
     /// What a shard that died was moving between its cache and the common ring, if anything.
     /// Each may meanwhile be somewhere else: only one found nowhere is settled by this.
     pub fn moving(self, shard: usize) -> Vec<u32> {
