@@ -3,8 +3,7 @@
 //! Layout
 //! ```text
 //!  0 magic, shards, lines of a shard, zero, seed u64
-//! per shard: live u64, zero to 64; lines x 64 bytes:
-//!            passed 8 x u8 | 7 x ( tag 32 (high half) | id + 1 (low half), 0 = empty )
+//! per shard: live u64, zero to 64; lines x 64 bytes, as `line` says
 //! ```
 //! The home line of a hash follows from its high half, the tag is its low half (made odd). From the home
 //! line a path leads over a few lines at a distance that the tag gives, then over all the rest.
@@ -21,6 +20,7 @@
 
 use thiserror::Error;
 
+use super::line::{ENTRIES, Line, WORDS, entry_of};
 use super::{NO_ID, TableError, check_number, prefetch};
 use crate::limits::MAX_SHARDS;
 use crate::region::Region;
@@ -31,16 +31,10 @@ const HEADER: usize = 64;
 const SHARDS_AT: usize = 4;
 const LINES_AT: usize = 8;
 const SEED_AT: usize = 16;
-const WORDS: usize = 8;
-const ENTRIES: usize = WORDS - 1;
 const LINE_BYTES: usize = 64;
 /// The fill that [`Index::lines_for`] plans for.
 const FILL_PERCENT: u64 = 80;
 const MAX_LINES: u64 = 1 << 30;
-/// Counters in a line's first word.
-const KINDS: usize = 8;
-/// A counter that has lost count.
-const STUCK: u8 = u8::MAX;
 /// Steps of a path that jump, so that full lines do not grow together; the next ones walk.
 const JUMPS: usize = 8;
 /// 2^32 over the golden ratio: spreads the tag over the distance of a jump.
@@ -137,7 +131,7 @@ impl Index {
             .region
             .u64s(at + LINE_BYTES, self.lines as usize * WORDS);
         IndexShard {
-            lines: words.as_chunks().0,
+            lines: Line::all(words),
             live: self.region.u64(at),
         }
     }
@@ -146,8 +140,6 @@ impl Index {
 const fn shard_bytes(lines: u32) -> usize {
     LINE_BYTES + lines as usize * LINE_BYTES
 }
-
-type Line = [AtomicU64; WORDS];
 
 /// The sub-table of one shard.
 #[derive(Clone, Copy)]
@@ -160,20 +152,21 @@ impl IndexShard {
     /// The id under `hash` for which `same` holds, if there is one.
     #[inline]
     pub fn find(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
-        for at in self.path(hash) {
+        let home = self.lines.get(self.home(hash))?;
+        match home.find(hash, &mut same) {
+            None if home.is_passed(hash) => self.find_further(hash, same),
+            found => found,
+        }
+    }
+
+    /// Looks in the lines behind the home line, which is full.
+    #[cold]
+    fn find_further(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
+        for at in self.path(hash).skip(1) {
             let line = &self.lines[at];
-            let mut candidates = candidates(line, tag(hash));
-            while candidates != 0 {
-                let entry = &line[candidates.trailing_zeros() as usize];
-                // It may be gone since: 0 is no entry.
-                let id = (entry.load(Ordering::Relaxed) as u32).wrapping_sub(1);
-                if id != NO_ID && same(id) {
-                    return Some(id);
-                }
-                candidates &= candidates - 1;
-            }
-            if !passed(line, hash) {
-                return None;
+            let found = line.find(hash, &mut same);
+            if found.is_some() || !line.is_passed(hash) {
+                return found;
             }
         }
         None
@@ -275,18 +268,14 @@ impl IndexShard {
 
     /// Empties it.
     pub fn clear(&self) {
-        for word in self.lines.iter().flatten() {
-            if word.load(Ordering::Relaxed) != 0 {
-                word.store(0, Ordering::Release);
-            }
-        }
+        self.lines.iter().for_each(Line::clear);
         self.live.store(0, Ordering::Relaxed);
     }
 
     /// Lines that a search for `hash` looks at when it finds nothing: 1 is the best.
     pub fn probe_length(&self, hash: u64) -> usize {
         let mut path = self.path(hash);
-        let end = path.position(|at| !passed(&self.lines[at], hash));
+        let end = path.position(|at| !self.lines[at].is_passed(hash));
         end.map_or(JUMPS + self.lines.len(), |steps| steps + 1)
     }
 
@@ -294,7 +283,7 @@ impl IndexShard {
     #[inline]
     fn find_empty(&self, hash: u64) -> Option<(usize, &AtomicU64)> {
         let mut path = self.path(hash).enumerate();
-        path.find_map(|(steps, at)| Some((steps, position(&self.lines[at], 0)?)))
+        path.find_map(|(steps, at)| Some((steps, self.lines[at].position(0)?)))
     }
 
     /// The entry that is exactly `wanted`, and the steps to it.
@@ -302,10 +291,10 @@ impl IndexShard {
     fn find_entry(&self, hash: u64, wanted: u64) -> Option<(usize, &AtomicU64)> {
         for (steps, at) in self.path(hash).enumerate() {
             let line = &self.lines[at];
-            if let Some(entry) = position(line, wanted) {
+            if let Some(entry) = line.position(wanted) {
                 return Some((steps, entry));
             }
-            if !passed(line, hash) {
+            if !line.is_passed(hash) {
                 return None;
             }
         }
@@ -316,13 +305,7 @@ impl IndexShard {
     #[inline]
     fn pass(&self, hash: u64, steps: usize, by: i8) {
         for at in self.path(hash).take(steps) {
-            let word = &self.lines[at][0];
-            let mut kinds = word.load(Ordering::Relaxed).to_le_bytes();
-            let n = &mut kinds[kind(hash)];
-            if *n != STUCK {
-                *n = n.saturating_add_signed(by);
-            }
-            word.store(u64::from_le_bytes(kinds), Ordering::Release);
+            self.lines[at].pass(hash, by);
         }
     }
 
@@ -358,45 +341,4 @@ impl core::fmt::Debug for IndexShard {
 #[inline]
 fn scale(bits: u32, n: usize) -> usize {
     ((u64::from(bits) * n as u64) >> 32) as usize
-}
-
-/// The low half of the hash, made odd, so that an empty entry has no tag.
-#[inline]
-fn tag(hash: u64) -> u32 {
-    hash as u32 | 1
-}
-
-#[inline]
-fn entry_of(hash: u64, id: u32) -> u64 {
-    u64::from(tag(hash)) << 32 | u64::from(id + 1)
-}
-
-/// A bit for each entry of a line that has this tag, without a branch that depends on the data.
-#[inline]
-fn candidates(line: &Line, tag: u32) -> u32 {
-    let mut mask = 0;
-    for (i, entry) in line.iter().enumerate().skip(1) {
-        let same = (entry.load(Ordering::Acquire) >> 32) as u32 == tag;
-        mask |= u32::from(same) << i;
-    }
-    mask
-}
-
-/// Which of a line's counters a hash belongs to.
-#[inline]
-fn kind(hash: u64) -> usize {
-    (hash >> 1) as usize % KINDS
-}
-
-/// Whether an entry of this kind lies further on in its path.
-#[inline]
-fn passed(line: &Line, hash: u64) -> bool {
-    (line[0].load(Ordering::Acquire) >> (8 * kind(hash))) & 0xff != 0
-}
-
-/// The entry of a line that holds `wanted`.
-#[inline]
-fn position(line: &Line, wanted: u64) -> Option<&AtomicU64> {
-    let mut entries = line[1..].iter();
-    entries.find(|entry| entry.load(Ordering::Relaxed) == wanted)
 }

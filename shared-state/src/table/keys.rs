@@ -19,6 +19,8 @@ use super::{TableError, prefetch};
 use crate::region::Region;
 use crate::sync::{AtomicU64, Ordering, fence};
 
+const CACHE_LINE: usize = 64;
+
 /// Keys of one type, by id.
 pub struct Keys<K> {
     /// The first word of a slot is its state (high half zero), the others its key.
@@ -141,7 +143,12 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// Brings a slot into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        prefetch(self.words.as_ptr().wrapping_add(id as usize * Self::WORDS));
+        let slot = self.words.as_ptr().wrapping_add(id as usize * Self::WORDS);
+        prefetch(slot);
+        if !CACHE_LINE.is_multiple_of(Self::STRIDE) {
+            // Some slots lie in two lines.
+            prefetch(slot.wrapping_add(Self::WORDS - 1));
+        }
     }
 
     #[inline]

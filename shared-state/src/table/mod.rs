@@ -21,6 +21,7 @@ mod hot;
 mod ids;
 mod index;
 mod keys;
+mod line;
 mod records;
 mod words;
 
