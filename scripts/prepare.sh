@@ -87,8 +87,9 @@ as_builder() {
     fi
 }
 
-# Builds every program that the lab runs.
+# Builds every program that the lab runs; with BATON_BUILT=debug they are taken as `cargo build --workspace` left them.
 build() {
+    [ -z "${BATON_BUILT:-}" ] || return 0
     need cc:gcc
     if ! as_builder cargo --version >/dev/null 2>&1; then
         echo "missing: a Rust toolchain" >&2
@@ -112,7 +113,7 @@ in_lab() {
     fi
     # shellcheck disable=SC2016
     unshare "${flags[@]}" sh -c 'mount -t tmpfs -o mode=0755 tmpfs /run && TMPDIR=/run exec "$@"' \
-        lab "$(target_dir)/release/baton-lab" "$@" &
+        lab "$(target_dir)/${BATON_BUILT:-release}/baton-lab" "$@" &
     lab=$!
     trap 'end_lab TERM' INT TERM HUP
     trap 'end_lab KILL' EXIT
