@@ -206,7 +206,6 @@ fn arrive(lanes: &mut Lanes, own: __m512i, found: __m512i) {
 unsafe fn range_step(table: &Lpm6, ranges: &mut Ranges) {
     for node in ranges.nodes {
         prefetch(&raw const table.pool[node as usize]);
-        prefetch(&raw const table.pool[node as usize + LINE_WORDS]);
     }
     for i in 0..BURST {
         let (node, slot) = (ranges.nodes[i] as usize, ranges.slots[i]);
@@ -225,7 +224,12 @@ unsafe fn range_step(table: &Lpm6, ranges: &mut Ranges) {
         } else {
             table.range_at(node, n, slot)
         };
-        ranges.found[i] = table.pool[at].load(Ordering::Acquire);
+        // Mostly in the line at hand; where not, all others are under way when it is loaded.
+        prefetch(&raw const table.pool[at]);
+        ranges.found[i] = at as u32;
+    }
+    for found in &mut ranges.found {
+        *found = table.pool[*found as usize].load(Ordering::Acquire);
     }
 }
 
