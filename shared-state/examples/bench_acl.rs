@@ -4,16 +4,18 @@
 //!
 //! Rules, headers, names and parameters are those of our program for `rte_acl`, so that a harness
 //! can put both side by side; `acl.add` and `acl.remove` have no counterpart there but a build.
-//! Private memory with 4 KiB pages. Headers are an array of 16 bytes each in host byte order, as
-//! a parser leaves them; `rte_acl` gets pointers to headers in network byte order.
+//! Lookups in private memory on 2 MiB pages, as DPDK's. Headers are an array of 16 bytes each in
+//! host byte order, as a parser leaves them; `rte_acl` gets pointers to headers in network byte order.
+
+mod routes_bench;
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use baton_shared_state::acl::{Acl, AclWriter, Family, Key4, Rule, Simd, Sizes, sample};
 use baton_shared_state::region::Region;
+use routes_bench::{emit, emit_value, measure_as, memory, reps};
 
-const REPS: usize = 15;
 const HEADERS: usize = 1 << 16;
 
 fn main() {
@@ -31,27 +33,34 @@ fn one(n: u32) {
     let keys = sample::headers(&rules, HEADERS);
     let sizes = Sizes::for_rules(n, Family::V4);
     let bytes = Acl::bytes_for(Family::V4, sizes).expect("sizes that can be");
-    let builds = if n >= 10_000 { 5 } else { REPS };
-    let mut times = Vec::new();
-    let mut writer = None;
-    for _ in 0..builds {
-        let region = Region::private(bytes);
-        let start = Instant::now();
+    let builds = if n >= 10_000 { 5 } else { reps() };
+    let build = |region| {
         let mut built = Acl::create(region, Family::V4, sizes).expect("room");
         built.build(&rules).expect("room");
-        times.push(start.elapsed().as_nanos() as f64);
-        writer = Some(built);
-    }
-    emit("acl.build", &format!("{n} rules"), times);
-    let mut writer = writer.expect("a build");
+        built
+    };
+    let times = (0..builds).map(|_| {
+        let region = Region::private(bytes);
+        let start = Instant::now();
+        let built = build(region);
+        let taken = start.elapsed().as_nanos() as f64;
+        drop(built);
+        taken
+    });
+    emit(
+        "acl.build",
+        &format!("{n} rules"),
+        &mut times.collect::<Vec<_>>(),
+    );
+    let mut writer = build(memory(bytes));
     let mib = |bytes: usize| bytes as f64 / 1_048_576.0;
-    value(
+    emit_value(
         "acl.memory",
         "MiB",
-        mib(writer.used_bytes()),
         &format!("{n} rules"),
+        mib(writer.used_bytes()),
     );
-    value("acl.reserved", "MiB", mib(bytes), &format!("{n} rules"));
+    emit_value("acl.reserved", "MiB", &format!("{n} rules"), mib(bytes));
     check(&writer.reader(), &rules, &keys, n);
     for (simd, name) in [
         (Simd::Scalar, "scalar"),
@@ -75,21 +84,16 @@ fn classify(acl: &Acl, keys: &[Key4], n: u32, name: &str) {
     };
     let mut actions = vec![0; keys.len()];
     for batch in [1, 32, 256] {
-        let mut times = Vec::new();
-        for rep in 0..=REPS {
-            let start = Instant::now();
+        let params = names
+            .iter()
+            .map(|name| format!("{n} rules, {name}, batch {batch}, uniform over rules"));
+        let params: Vec<String> = params.collect();
+        measure_as("acl.classify", &params, keys.len(), || {
             for (keys, actions) in keys.chunks(batch).zip(actions.chunks_mut(batch)) {
                 acl.classify4(keys, actions);
             }
             black_box(&mut actions);
-            if rep > 0 {
-                times.push(start.elapsed().as_nanos() as f64 / keys.len() as f64);
-            }
-        }
-        for name in names {
-            let params = format!("{n} rules, {name}, batch {batch}, uniform over rules");
-            emit("acl.classify", &params, times.clone());
-        }
+        });
     }
 }
 
@@ -108,28 +112,28 @@ fn changes(writer: &mut AclWriter, rules: &[Rule], n: u32) {
         rests.push(time(|| writer.quiesced()));
         ids[at] = (new, rule);
     }
-    value(
+    emit_value(
         "acl.change",
         "ns, slowest of 400",
-        max(&adds).max(max(&removes)),
         &format!("{n} rules"),
+        max(&adds).max(max(&removes)),
     );
     emit(
         "acl.remove",
         &format!("{n} rules, one random rule"),
-        removes,
+        &mut removes,
     );
-    emit("acl.add", &format!("{n} rules, one random rule"), adds);
+    emit("acl.add", &format!("{n} rules, one random rule"), &mut adds);
     emit(
         "acl.quiesced",
         &format!("{n} rules, after each change"),
-        rests,
+        &mut rests,
     );
-    value(
+    emit_value(
         "acl.audit",
         "rows wrong after 400 changes",
-        writer.audit() as f64,
         &format!("{n} rules"),
+        writer.audit() as f64,
     );
 }
 
@@ -161,21 +165,5 @@ fn check(acl: &Acl, rules: &[Rule], keys: &[Key4], n: u32) {
     let agree = agree.count() as f64;
     let hits = actions.iter().filter(|action| **action != 0).count() as f64;
     let params = format!("{n} rules, matched share {:.3}", hits / keys.len() as f64);
-    value("acl.check", "of 512 agree with linear scan", agree, &params);
-}
-
-fn emit(bench: &str, params: &str, mut times: Vec<f64>) {
-    times.sort_by(f64::total_cmp);
-    let (median, n) = (times[times.len() / 2], times.len());
-    println!(
-        "{{\"bench\":\"{bench}\",\"params\":\"{params}\",\"ns_per_op\":{median:.4},\"min\":{:.4},\"max\":{:.4},\"reps\":{n}}}",
-        times[0],
-        times[n - 1]
-    );
-}
-
-fn value(bench: &str, unit: &str, value: f64, params: &str) {
-    println!(
-        "{{\"bench\":\"{bench}\",\"params\":\"{params}\",\"value\":{value:.4},\"unit\":\"{unit}\"}}"
-    );
+    emit_value("acl.check", "of 512 agree with linear scan", &params, agree);
 }

@@ -3,7 +3,7 @@
 //! `cargo run --release -p baton-shared-state --example bench_lpm [v4|v6] [routes]`
 //!
 //! A line's `bench` and `params` are those of the DPDK structure it stands against, which is
-//! `rte_fib`. Private memory, 2 MiB pages where the kernel gives them.
+//! `rte_fib`. Private memory on 2 MiB pages, as DPDK's.
 
 mod routes_bench;
 
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use baton_shared_state::lpm::{Lpm, LpmWriter, Path};
 use baton_shared_state::lpm6::{Lpm6, Lpm6Writer};
-use routes_bench::{REPS, emit, emit_value, measure, memory, now, sm64, zipf1};
+use routes_bench::{emit, emit_value, measure, memory, now, reps, sm64, zipf1};
 
 const ADDRESSES: usize = 1 << 20;
 const BURST: usize = 32;
@@ -163,7 +163,7 @@ fn churn4(writer: &mut LpmWriter, routes: &[Route4]) {
     const CHANGES: usize = 2000;
     let n = routes.len();
     let (mut deletes, mut adds) = (Vec::new(), Vec::new());
-    for rep in 0..REPS {
+    for rep in 0..reps() {
         let mut s = 99 + rep as u64;
         let (mut delete, mut add) = (0, 0);
         for _ in 0..CHANGES {
@@ -279,7 +279,7 @@ fn addresses6(routes: &[Route6], kind: usize) -> Vec<[u8; 16]> {
 
 fn v6(n: usize) {
     let routes = routes6(n);
-    let lines = 2 * n as u32;
+    let lines = 4 * n as u32;
     let bytes = Lpm6::bytes_for(lines);
     let mut writer = Lpm6::create(memory(bytes), lines).expect("routes");
     let start = now();
@@ -322,7 +322,7 @@ fn churn6(writer: &mut Lpm6Writer, routes: &[Route6]) {
     const CHANGES: usize = 200;
     let n = routes.len();
     let (mut deletes, mut adds) = (Vec::new(), Vec::new());
-    for rep in 0..REPS {
+    for rep in 0..reps() {
         let mut s = 99 + rep as u64;
         let (mut delete, mut add) = (0, 0);
         for _ in 0..CHANGES {

@@ -30,7 +30,7 @@ pub(super) struct Image {
 impl Image {
     /// Of rules and the row of each class.
     pub(super) fn new(rules: Vec<u32>, classes: impl Iterator<Item = Bits>) -> Image {
-        let mut rows = Rows::default();
+        let mut rows = Rows::for_up_to(BLOCK_RULES);
         let index = classes.map(|bits| rows.of(bits)).collect();
         Image {
             rules,
@@ -75,10 +75,14 @@ impl Image {
         for (slot, id) in self.rules.iter().enumerate() {
             let rule = rule(*id);
             actions[slot] = rule.action;
-            let takes_part = |c: &usize| rule.categories >> c & 1 != 0;
-            (0..MAX_CATEGORIES)
-                .filter(takes_part)
-                .for_each(|c| set(&mut categories[c], slot));
+            let mut left = rule.categories;
+            while left != 0 {
+                let category = left.trailing_zeros() as usize;
+                if let Some(mask) = categories.get_mut(category) {
+                    set(mask, slot);
+                }
+                left &= left - 1;
+            }
         }
         cells::put(
             region,
@@ -156,7 +160,7 @@ impl Image {
 
     /// Changes every row, and lets those that became equal be one.
     fn map_rows(&mut self, change: impl Fn(&Bits) -> Bits) {
-        let mut rows = Rows::default();
+        let mut rows = Rows::for_up_to(self.rows.len());
         let mut used = vec![false; self.rows.len()];
         self.index.iter().for_each(|row| used[*row as usize] = true);
         let old = self.rows.iter().zip(used);
@@ -231,18 +235,17 @@ struct Rows {
     seen: Mixed<Bits>,
 }
 
-impl Default for Rows {
-    fn default() -> Rows {
+impl Rows {
+    /// Only the row of zeros; others come without growing, up to `n`.
+    fn for_up_to(n: usize) -> Rows {
         let mut rows = Rows {
-            list: Vec::new(),
-            seen: HashMap::default(),
+            list: Vec::with_capacity(n + 1),
+            seen: HashMap::with_capacity_and_hasher(n + 1, BuildHasherDefault::default()),
         };
         rows.of([0; 8]);
         rows
     }
-}
 
-impl Rows {
     fn of(&mut self, bits: Bits) -> u16 {
         let next = self.list.len() as u16;
         let row = *self.seen.entry(bits).or_insert(next);
@@ -263,9 +266,13 @@ impl Hasher for Mix {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut padded = [0; 8];
-            padded[..word.len()].copy_from_slice(word);
+            padded[..rest.len()].copy_from_slice(rest);
             self.write_u64(u64::from_le_bytes(padded));
         }
     }

@@ -73,7 +73,7 @@ pub use layout::{MAX_CATEGORIES, MAX_CLASSES, MAX_RULES, Sizes};
 pub use rule::{Family, Key4, Key6, Prefix, Rule, RuleId, RuleRecord};
 pub use writer::AclWriter;
 
-use classify::{Ids, Tables};
+use classify::{Room, SMALL, Tables};
 use layout::Layout;
 
 use crate::region::Region;
@@ -131,9 +131,13 @@ impl Acl {
     pub fn classify4(&self, keys: &[Key4], actions: &mut [u32]) {
         assert_eq!(keys.len(), actions.len(), "one action for each header");
         assert_eq!(self.family(), Family::V4, "IPv4 headers");
-        let mut ids = Ids::new();
+        if keys.len() <= SMALL {
+            let mut room = Room::<SMALL>::new();
+            return classify::chunk4(&self.tables, self.simd, keys, &mut room.ids(), actions);
+        }
+        let mut room = Room::<CHUNK>::new();
         for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
-            classify::chunk4(&self.tables, self.simd, keys, &mut ids, actions);
+            classify::chunk4(&self.tables, self.simd, keys, &mut room.ids(), actions);
         }
     }
 
@@ -144,9 +148,13 @@ impl Acl {
     pub fn classify6(&self, keys: &[Key6], actions: &mut [u32]) {
         assert_eq!(keys.len(), actions.len(), "one action for each header");
         assert_eq!(self.family(), Family::V6, "IPv6 headers");
-        let mut ids = Ids::new();
+        if keys.len() <= SMALL {
+            let mut room = Room::<SMALL>::new();
+            return classify::chunk6(&self.tables, self.simd, keys, &mut room.ids(), actions);
+        }
+        let mut room = Room::<CHUNK>::new();
         for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
-            classify::chunk6(&self.tables, self.simd, keys, &mut ids, actions);
+            classify::chunk6(&self.tables, self.simd, keys, &mut room.ids(), actions);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Bursts: the choice of the path, and the scalar one, which takes all addresses one node down
 //! before it takes the next step.
 
-use super::{Lpm6, NODE, Path, best_of};
+use super::layout::{LEVELS, LINE_WORDS, WIDE_LEVELS, slot};
+use super::{Lpm6, NODE, PARTS, Path, best_of};
 use crate::sync::Ordering;
 use crate::table::prefetch;
 
@@ -14,10 +15,10 @@ pub(super) fn lookup(table: &Lpm6, addresses: &[[u8; 16]], next_hops: &mut [u16]
     match table.path {
         Path::Scalar => scalar(table, addresses, next_hops),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `has` saw AVX2 before the path was chosen; equal lengths above.
-        Path::Avx2 => unsafe { super::simd::avx2(table, addresses, next_hops) },
+        // SAFETY: `has` saw AVX2, BMI2 and POPCNT before the path was chosen; equal lengths above.
+        Path::Avx2 => unsafe { super::simd256::avx2(table, addresses, next_hops) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: likewise for AVX-512 F, BW, DQ, VL and VPOPCNTDQ.
+        // SAFETY: likewise for AVX-512 F, BW, DQ and VL.
         Path::Avx512 => unsafe { super::simd::avx512(table, addresses, next_hops) },
         #[cfg(not(target_arch = "x86_64"))]
         _ => scalar(table, addresses, next_hops),
@@ -34,19 +35,19 @@ pub(super) fn scalar(table: &Lpm6, addresses: &[[u8; 16]], next_hops: &mut [u16]
         for (entry, address) in entries.iter_mut().zip(addresses) {
             let top = usize::from(u16::from_be_bytes([address[0], address[1]]));
             *entry = table.tbl16[top].load(Ordering::Acquire);
-            open |= ahead(table, *entry);
+            open |= ahead(table, address, 0, *entry);
         }
-        for byte in 2..16 {
+        for level in 0..LEVELS {
             if !open {
                 break;
             }
             open = false;
             for ((entry, best), address) in entries.iter_mut().zip(&mut best).zip(addresses) {
                 if *entry & NODE != 0 {
-                    let (own, next) = table.step(*entry, address[byte]);
+                    let (own, next) = table.step(*entry, level, slot(address, level));
                     *best = if own == 0 { *best } else { own };
                     *entry = next;
-                    open |= ahead(table, next);
+                    open |= ahead(table, address, level + 1, next);
                 }
             }
         }
@@ -56,12 +57,19 @@ pub(super) fn scalar(table: &Lpm6, addresses: &[[u8; 16]], next_hops: &mut [u16]
     }
 }
 
-/// Asks for the first line of a node, if the entry names one.
+/// Asks for what the next step reads, if the entry names a node.
 #[inline(always)]
-fn ahead(table: &Lpm6, entry: u32) -> bool {
+fn ahead(table: &Lpm6, address: &[u8; 16], level: usize, entry: u32) -> bool {
     let named = entry & NODE != 0;
-    if named {
-        prefetch(&raw const table.pool[table.node(entry)]);
+    if named && level < LEVELS {
+        let node = table.node(entry);
+        prefetch(&raw const table.pool[node]);
+        let second = if level < WIDE_LEVELS {
+            PARTS + usize::from(slot(address, level))
+        } else {
+            LINE_WORDS
+        };
+        prefetch(&raw const table.pool[node + second]);
     }
     named
 }

@@ -1,6 +1,6 @@
-//! Where the parts of an IPv6 route table lie.
+//! Where the parts of an IPv6 route table lie, and which bits of an address each level takes.
 
-pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"lp64");
+pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"lp66");
 pub(super) const LINES_AT: usize = 4;
 pub(super) const DEFAULT_AT: usize = 8;
 pub(super) const RULES_AT: usize = 12;
@@ -14,11 +14,46 @@ pub(super) const SHORT_AT: usize = DEPTH16_AT + TOPS;
 pub(super) const SHORT_RULES: usize = 1 << 17;
 pub(super) const POOL_AT: usize = SHORT_AT + SHORT_RULES * 2;
 pub(super) const LINE: usize = 64;
-/// What a lookup may read past a line: a node's head and a rank of at most 64 + 255 (words) from wrong bytes.
-pub(super) const SPARE_LINES: usize = 21;
+pub(super) const LINE_WORDS: usize = 16;
+/// What a lookup may read past a line: a node of 65536 ranges, from wrong bytes.
+pub(super) const SPARE_LINES: usize = (2 + (1 << 15) + (1 << 16)) / LINE_WORDS + 2;
+
+/// Levels of nodes: 8, 8, then 16 bits each.
+pub(super) const LEVELS: usize = 8;
+/// Those whose nodes are wide.
+pub(super) const WIDE_LEVELS: usize = 2;
+/// Slots of a wide node.
+pub(super) const SLOTS: usize = 256;
+
+/// Bits that a node at `level` takes.
+#[inline(always)]
+pub(super) const fn width(level: usize) -> u32 {
+    if level < WIDE_LEVELS { 8 } else { 16 }
+}
+
+/// Bits of an address above a node at `level`.
+#[inline(always)]
+pub(super) const fn above(level: usize) -> u32 {
+    if level < WIDE_LEVELS {
+        16 + 8 * level as u32
+    } else {
+        16 * level as u32
+    }
+}
+
+/// The slot of an address in a node at `level`.
+#[inline(always)]
+pub(super) const fn slot(address: &[u8; 16], level: usize) -> u16 {
+    if level < WIDE_LEVELS {
+        address[2 + level] as u16
+    } else {
+        u16::from_be_bytes([address[2 * level], address[2 * level + 1]])
+    }
+}
 
 pub(super) const fn end(lines: u32) -> usize {
     POOL_AT + (lines as usize + SPARE_LINES) * LINE
 }
 
 const _: () = assert!(POOL_AT.is_multiple_of(LINE));
+const _: () = assert!(above(LEVELS - 1) + width(LEVELS - 1) == 128);

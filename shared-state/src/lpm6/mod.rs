@@ -1,24 +1,26 @@
-//! IPv6 routes: a table by the first 16 bits, then a compressed node for each further 8.
+//! IPv6 routes: a table by the first 16 bits, then nodes for 8, 8 and each further 16 bits.
 //!
-//! Layout
+//! Layout, version 2 (magic `lp66`; version 1 had compressed nodes of 8 bits)
 //! ```text
 //!   0 magic u32, lines u32, default u32: next hop + 1, 0 = none, rules u32    64 intent 4 x u64
 //! 4096 tbl16: 2^16 x u32      -- then the RIB of the rules up to /16, for the writer --
 //!      depth16: 2^16 x u8     rules of /1 to /16: u16 by a heap of 16 levels
-//!      pool: lines x 64 bytes of nodes, and 21 lines that are only ever read by mistake
+//!      pool: lines x 64 bytes of nodes, and 6146 lines that are only ever read by mistake
 //! entry u32: 0 = as above | next hop + 1 | 0x8000_0000 + first line of a node
 //! node, u32 words:
-//!   0 bitmap, 256 bits: slot i begins a run of equal slots   8 bits before each 64 of them, 4 x u8
-//!   9 own: the entry of the longest rule above this node, within its parent's 8 bits, or 0
-//!  10 an entry for each run, then the number of rules and the rules that lie in this node:
-//!     heap number (1 << level | bits) in the low half, next hop + 1 in the high one
+//!   0 own: the entry of the longest rule above this node, within its parent's slots, or 0
+//!   1 count: 0 = a wide node, or the number n of its ranges
+//!   wide: 256 entries       ranges: where each but the first begins, n - 1 x u16; n entries
+//!   then the numbers of rules shorter than the slots of a range node, and as long; these rules:
+//!   low 16 bits of the heap number (1 << length | bits), next hop + 1 in the high half
 //! ```
-//! The nodes below tbl16 are wide: each slot is a run of its own, so that bursts find its entry
-//! without the bitmap (there are few of them, and those of real tables are nearly full anyway).
-//! Elsewhere a node that holds one /48 is one cache line; 200,000 routes are some 20 MiB. A lookup takes
-//! from each node its bit's rank, hence its entry: two loads, mostly of one line. Entries do not
-//! repeat what shorter rules say (0 is "as above"), so a change touches one node, and the word
-//! `own` of those of its children that lie below the changed rule.
+//! Nodes of bits 16 to 32 are wide: there are few of them, and an entry is one load. Below, a node
+//! says where the next hop changes among its 2^16 slots: routes below an allocation are few and
+//! far apart, so a node of ten of them is two cache lines, and one comparison of 28 beginnings
+//! replaces two further levels. What a lookup waits for, beyond what fits the caches, is one node.
+//! Entries do not repeat what shorter rules say (0 is "as above"), so a change touches one node,
+//! and the word `own` of those of its children that lie below the changed rule. A change writes its
+//! node anew: 1 KiB, or 10 bytes for each of its ranges (at most 640 KiB, with 2^16 of them).
 //!
 //! The rules of a node lie in the node: tree and RIB are one thing, and change by one store.
 //! Rules up to /16 are in arrays as in [`crate::lpm`].
@@ -39,6 +41,8 @@ mod layout;
 mod node;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+#[cfg(target_arch = "x86_64")]
+mod simd256;
 mod tree;
 mod writer;
 
@@ -47,20 +51,22 @@ use thiserror::Error;
 pub use crate::lpm::{NO_ROUTE, Path};
 pub use writer::Lpm6Writer;
 
+use layout::{LEVELS, WIDE_LEVELS, slot};
+
 use crate::region::{Region, RegionError};
 use crate::sync::{AtomicU32, Ordering};
 
 /// Largest next hop: an entry is one more and fits 16 bits, and [`NO_ROUTE`] is none.
 pub const MAX_NEXT_HOP: u16 = u16::MAX - 2;
 
-/// Most lines of a pool: 16 GiB.
-pub const MAX_LINES: u32 = 1 << 28;
+/// Most lines of a pool: 4 GiB, so that 32 bits with a sign count its words.
+pub const MAX_LINES: u32 = 1 << 26;
 
 const NODE: u32 = 1 << 31;
-const LINE_WORDS: usize = 16;
-const COUNTS: usize = 8;
-const OWN: usize = 9;
-const RUNS: usize = 10;
+const OWN: usize = 0;
+const COUNT: usize = 1;
+/// Entries of a wide node, beginnings of ranges of another.
+const PARTS: usize = 2;
 
 /// Why a route cannot be had.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +131,8 @@ pub struct Lpm6 {
 }
 
 impl Lpm6 {
-    /// Bytes of a table with `lines` lines of 64 bytes for nodes. Two lines for each route are
-    /// ample for a table like the Internet's.
+    /// Bytes of a table with `lines` lines of 64 bytes for nodes. Four lines for each route are
+    /// ample for a table like the Internet's; a route in a /24 of its own takes up to 20.
     pub const fn bytes_for(lines: u32) -> usize {
         layout::end(lines)
     }
@@ -151,7 +157,7 @@ impl Lpm6 {
         let lines = region.u32(layout::LINES_AT).load(Ordering::Relaxed);
         check_lines(lines)?;
         let region = region.slice(0, Self::bytes_for(lines))?;
-        let words = (lines as usize + layout::SPARE_LINES) * LINE_WORDS;
+        let words = (lines as usize + layout::SPARE_LINES) * layout::LINE_WORDS;
         let best = Path::ALL.into_iter().rev().find(|path| has(*path));
         Ok(Lpm6 {
             default: region.u32(layout::DEFAULT_AT),
@@ -171,17 +177,10 @@ impl Lpm6 {
     #[inline]
     pub fn lookup(&self, address: &[u8; 16]) -> Option<u16> {
         let top = usize::from(u16::from_be_bytes([address[0], address[1]]));
-        let mut entry = self.tbl16[top].load(Ordering::Acquire);
-        let mut best = self.default.load(Ordering::Acquire);
-        for byte in &address[2..] {
-            if entry & NODE == 0 {
-                break;
-            }
-            let (own, next) = self.step(entry, *byte);
-            best = if own == 0 { best } else { own };
-            entry = next;
-        }
-        best_of(entry, best).checked_sub(1).map(|hop| hop as u16)
+        let entry = self.tbl16[top].load(Ordering::Acquire);
+        let default = self.default.load(Ordering::Acquire);
+        let found = self.walk(address, 0, entry, default);
+        found.checked_sub(1).map(|hop| hop as u16)
     }
 
     /// Looks up many addresses (network byte order); [`NO_ROUTE`] where there is none. As many as
@@ -193,33 +192,65 @@ impl Lpm6 {
 
     /// Lines for nodes.
     pub fn lines(&self) -> u32 {
-        (self.pool.len() / LINE_WORDS - layout::SPARE_LINES) as u32
+        (self.pool.len() / layout::LINE_WORDS - layout::SPARE_LINES) as u32
+    }
+
+    /// The way down from `entry`, at `level`, to what holds in the end.
+    #[inline]
+    fn walk(&self, address: &[u8; 16], level: usize, entry: u32, best: u32) -> u32 {
+        let (mut entry, mut best) = (entry, best);
+        for level in level..LEVELS {
+            if entry & NODE == 0 {
+                break;
+            }
+            let (own, next) = self.step(entry, level, slot(address, level));
+            best = if own == 0 { best } else { own };
+            entry = next;
+        }
+        best_of(entry, best)
     }
 
     /// From the node that `entry` names: its own entry, and that of a slot.
     #[inline(always)]
-    fn step(&self, entry: u32, slot: u8) -> (u32, u32) {
+    fn step(&self, entry: u32, level: usize, slot: u16) -> (u32, u32) {
         let node = self.node(entry);
         let own = self.pool[node + OWN].load(Ordering::Acquire);
-        (own, self.pool[self.run(node, slot)].load(Ordering::Acquire))
+        let at = self.slot_at(node, level, slot);
+        (own, self.pool[at].load(Ordering::Acquire))
     }
 
     /// The first word of a node; inside the pool whatever the entry is.
     #[inline(always)]
     fn node(&self, entry: u32) -> usize {
-        (entry & !NODE).min(self.last_line) as usize * LINE_WORDS
+        (entry & !NODE).min(self.last_line) as usize * layout::LINE_WORDS
     }
 
     /// The word of the entry of a slot.
     #[inline(always)]
-    fn run(&self, node: usize, slot: u8) -> usize {
-        let (word, bit) = (usize::from(slot >> 6), u32::from(slot & 63));
-        let half = |at: usize| u64::from(self.pool[node + at].load(Ordering::Relaxed));
-        let bits = half(2 * word) | half(2 * word + 1) << 32;
-        let before = half(COUNTS) as u32 >> (8 * word) & 0xff;
-        let rank = before + (bits << (63 - bit)).count_ones();
-        // Rank 0 cannot be (slot 0 begins a run), and would read `own`.
-        node + RUNS - 1 + rank as usize
+    fn slot_at(&self, node: usize, level: usize, slot: u16) -> usize {
+        if level < WIDE_LEVELS {
+            return node + PARTS + usize::from(slot);
+        }
+        let n = self.pool[node + COUNT].load(Ordering::Relaxed);
+        self.range_at(node, n.min(1 << 16) as usize, slot)
+    }
+
+    /// The word of the entry of a slot in a node of `n` ranges, at most 65536.
+    #[inline]
+    fn range_at(&self, node: usize, n: usize, slot: u16) -> usize {
+        let begins = &self.pool[node + PARTS..];
+        let (mut from, mut len) = (0, n.saturating_sub(1));
+        // How many ranges begin at or before the slot, the first one aside.
+        while len > 0 {
+            let at = from + len / 2;
+            let begin = begins[at / 2].load(Ordering::Relaxed) >> (at % 2 * 16) & 0xffff;
+            if begin <= u32::from(slot) {
+                (from, len) = (at + 1, len - len / 2 - 1);
+            } else {
+                len /= 2;
+            }
+        }
+        node + node::entries_at(n) + from
     }
 }
 
@@ -242,7 +273,9 @@ fn best_of(entry: u32, best: u32) -> u32 {
 /// Whether this machine has a path, with the instructions needed here.
 fn has(path: Path) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if path == Path::Avx512 && !is_x86_feature_detected!("avx512vpopcntdq") {
+    if path != Path::Scalar
+        && !(is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt"))
+    {
         return false;
     }
     path.is_available()

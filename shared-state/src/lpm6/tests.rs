@@ -68,7 +68,7 @@ fn random_change(state: &mut u64) -> Change {
 
 #[test]
 fn the_longest_prefix_wins_at_every_length() {
-    let mut writer = table(64);
+    let mut writer = table(128);
     let address = 0x2001_0db8_1234_5678_9abc_def0_1357_9bdfu128;
     let bytes = address.to_be_bytes();
     for depth in 0..=128 {
@@ -93,8 +93,43 @@ fn the_longest_prefix_wins_at_every_length() {
 }
 
 #[test]
+fn a_node_of_any_number_of_ranges_gives_each_slot_its_route() {
+    const ALLOCATION: u128 = 0x2001_0db8 << 96;
+    let site = |n: u32| (ALLOCATION | u128::from(n) << 80).to_be_bytes();
+    let mut writer = table(4096);
+    let hop = |n: u32| (n % 500) as u16;
+    writer.insert(site(0), 32, 999).unwrap();
+    // Sites apart from each other: two ranges each. Sizes on both sides of what a line holds, of
+    // what lines are counted, and far above.
+    let mut made = 0;
+    for sites in [1, 13, 14, 15, 61, 62, 63, 64, 3000] {
+        for n in made..sites {
+            writer.insert(site(20 * n + 7), 48, hop(n)).unwrap();
+            writer.quiesced();
+        }
+        made = sites;
+        let slots = (0..sites).flat_map(|n| [20 * n + 6, 20 * n + 7, 20 * n + 8]);
+        let slots: Vec<u32> = slots.chain([0, 0xffff]).collect();
+        let addresses: Vec<[u8; 16]> = slots.iter().map(|slot| site(*slot)).collect();
+        let expected = slots.iter().map(|slot| match slot % 20 {
+            7 if *slot < 20 * sites => hop(slot / 20),
+            _ => 999,
+        });
+        let expected: Vec<u16> = expected.collect();
+        for path in Path::ALL {
+            let Some(table) = writer.reader().with_path(path) else {
+                continue;
+            };
+            let mut found = vec![0; slots.len()];
+            table.lookup_burst(&addresses, &mut found);
+            assert_eq!(found, expected, "{path:?}, {sites} sites");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_changes_nothing() {
-    let mut writer = table(18);
+    let mut writer = table(34);
     let bytes = |n: u128| (n << 80).to_be_bytes();
     assert_eq!(
         writer.insert(bytes(1), 129, 1),
@@ -109,11 +144,11 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let full = writer.insert(bytes(2), 48, 1).unwrap_err();
     assert_eq!(
         full.to_string(),
-        "no 1 lines in a row left for a node: 0 of 18 free, 0 resting"
+        "no 1 lines in a row left for a node: 0 of 34 free, 0 resting"
     );
     assert_eq!(
         (writer.len(), writer.rules().count(), writer.used_lines()),
-        (1, 1, 18)
+        (1, 1, 34)
     );
     assert_eq!(writer.reader().lookup(&bytes(1 << 24)), Some(MAX_NEXT_HOP));
     assert_eq!(writer.reader().lookup(&bytes(2)), None);
@@ -204,7 +239,7 @@ fn a_million_random_changes_behave_like_a_linear_search() {
 }
 
 fn paths_agree(addresses: usize) {
-    let mut writer = table(1 << 17);
+    let mut writer = table(1 << 18);
     let mut state = 3;
     for _ in 0..3000 {
         let (prefix, depth, _) = random_change(&mut state);

@@ -1,7 +1,8 @@
 //! The tree in shared memory: ways down to a rule's node, and rules up to /16 in arrays.
 
+use super::layout::{LEVELS, LINE_WORDS, above, slot, width};
 use super::node::Node;
-use super::{LINE_WORDS, Lpm6, NODE, OWN, layout};
+use super::{Lpm6, NODE, OWN, layout};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -32,15 +33,16 @@ pub(super) struct Rule {
     /// Nodes above its own.
     pub(super) level: usize,
     /// Its heap number in its node.
-    pub(super) number: u16,
+    pub(super) number: u32,
 }
 
 impl Rule {
     pub(super) fn new(prefix: u128, depth: u8) -> Rule {
-        let level = usize::from(depth - SHORT - 1) / 8;
-        let bits = u32::from(depth - SHORT) - level as u32 * 8;
+        let inside = |level: &usize| u32::from(depth) <= above(*level) + width(*level);
+        let level = (0..LEVELS).find(inside).unwrap_or(LEVELS - 1);
+        let bits = u32::from(depth) - above(level);
         let bytes = prefix.to_be_bytes();
-        let number = 1 << bits | u16::from(bytes[2 + level]) >> (8 - bits);
+        let number = 1 << bits | u32::from(slot(&bytes, level)) >> (width(level) - bits);
         Rule {
             bytes,
             level,
@@ -49,8 +51,8 @@ impl Rule {
     }
 
     /// The slot on the way in the node at `level`.
-    pub(super) fn slot(&self, level: usize) -> u8 {
-        self.bytes[2 + level]
+    pub(super) fn slot(&self, level: usize) -> u16 {
+        slot(&self.bytes, level)
     }
 
     pub(super) fn top(&self) -> usize {
@@ -82,10 +84,9 @@ impl Tree {
             if way.len() > rule.level {
                 return way;
             }
-            let run = self
-                .shared
-                .run(self.shared.node(entry), rule.slot(way.len() - 1));
-            named_by = &self.shared.pool[run];
+            let level = way.len() - 1;
+            let at = self.shared.node(entry);
+            named_by = &self.shared.pool[self.shared.slot_at(at, level, rule.slot(level))];
         }
     }
 
@@ -173,34 +174,31 @@ impl Tree {
             let prefix = ((at - (1 << depth)) as u128) << (128 - depth);
             push(prefix, depth as u8, half(self.short, at));
         }
-        self.each_node(|entry, prefix, above| {
+        self.each_node(|entry, prefix, level| {
             for (number, rule) in Node::read(&self.shared, entry).rules {
-                let level = number.max(1).ilog2().min(8);
-                let bits = u128::from(number - (1 << level));
-                let prefix = prefix | bits << (128 - above - level);
-                push(prefix, (above + level) as u8, rule.into());
+                let depth = number.max(1).ilog2().min(width(level));
+                let bits = u128::from(number) & ((1 << depth) - 1);
+                let prefix = prefix | bits << (128 - above(level) - depth);
+                push(prefix, (above(level) + depth) as u8, rule.into());
             }
         });
         all
     }
 
-    /// Every node: its entry, the bits above it and their number.
-    pub(super) fn each_node(&self, mut see: impl FnMut(u32, u128, u32)) {
-        let mut open: Vec<(u32, u128, u32)> = Vec::new();
+    /// Every node: its entry, the bits above it and its level.
+    pub(super) fn each_node(&self, mut see: impl FnMut(u32, u128, usize)) {
+        let mut open: Vec<(u32, u128, usize)> = Vec::new();
         for (top, word) in self.shared.tbl16.iter().enumerate() {
             let entry = word.load(Ordering::Relaxed);
-            if entry & NODE == 0 {
-                continue;
-            }
-            open.push((entry, (top as u128) << 112, 16));
-            while let Some((entry, prefix, above)) = open.pop() {
-                if entry & NODE == 0 || above >= 128 {
+            open.push((entry, (top as u128) << 112, 0));
+            while let Some((entry, prefix, level)) = open.pop() {
+                if entry & NODE == 0 || level >= LEVELS {
                     continue;
                 }
-                see(entry, prefix, above);
+                see(entry, prefix, level);
                 for (slot, child) in Node::read(&self.shared, entry).children {
-                    let prefix = prefix | u128::from(slot) << (120 - above);
-                    open.push((child, prefix, above + 8));
+                    let below = 128 - above(level) - width(level);
+                    open.push((child, prefix | u128::from(slot) << below, level + 1));
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! The one writer of an IPv6 route table.
 
 use super::alloc::Lines;
+use super::layout::LINE_WORDS;
 use super::node::{self, Node, slots_of};
 use super::tree::{Rule, SHORT, Step, Tree};
-use super::{LINE_WORDS, Lpm6, Lpm6Error, MAX_NEXT_HOP, NODE};
+use super::{Lpm6, Lpm6Error, MAX_NEXT_HOP, NODE};
 use crate::rcu::Qsbr;
 use crate::region::Region;
 use crate::sync::Ordering;
@@ -218,12 +219,12 @@ impl Lpm6Writer {
             }
             self.replace(step, &node, rule.level)?;
         }
-        let painted = node.painted();
-        let covered = slots_of(rule.number);
+        let covered = slots_of(rule.number, rule.level);
+        let mut painted = None;
         for (slot, child) in &node.children {
-            let slot = usize::from(*slot);
-            if covered.contains(&slot) {
-                self.tree.set_own(*child, painted[slot]);
+            if covered.contains(&u32::from(*slot)) {
+                let painted = painted.get_or_insert_with(|| node.painted(rule.level));
+                self.tree.set_own(*child, painted.get(*slot));
             }
         }
         Ok(())
@@ -240,7 +241,7 @@ impl Lpm6Writer {
         for level in (way.len()..=rule.level).rev() {
             if level == way.len() {
                 node.own = match &parent {
-                    Some(parent) => parent.painted()[usize::from(rule.slot(level - 1))],
+                    Some(parent) => parent.painted(level - 1).get(rule.slot(level - 1)),
                     None => self.tree.shared.tbl16[rule.top()].load(Ordering::Relaxed),
                 };
             }

@@ -10,6 +10,13 @@ use crate::acl::trie::Trie;
 
 const LANES: usize = 16;
 
+/// Words of a row.
+const WORDS: usize = BLOCK_RULES / 64;
+
+/// The bits of a header, and behind them one that is always set, the result of no match.
+#[repr(align(64))]
+struct Words([u64; 16]);
+
 /// Bits found, for each pending header.
 #[repr(align(64))]
 struct Slots([u32; CHUNK]);
@@ -87,13 +94,15 @@ pub(super) fn ids6(tables: &Tables, keys: &[Key6], ids: &mut Ids) -> usize {
 pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &mut [u32]) {
     // SAFETY: a block has sixteen masks of 64 bytes.
     let mask = unsafe { _mm512_loadu_si512(block.categories.as_ptr().cast()) };
-    let n = pending.n.min(actions.len());
+    let n = pending.n.min(actions.len()).min(ids.fields[0].len());
     let mut slots = Slots([BLOCK_RULES as u32; CHUNK]);
+    let mut words = Words([0; 16]);
+    words.0[WORDS] = 1;
     for group in (0..n).step_by(LANES) {
         let rows = rows(block, &classes(ids, pending, group));
         let lanes = slots.0[group..n.min(group + LANES)].iter_mut();
         for (lane, slot) in lanes.enumerate() {
-            *slot = slot_of(_mm512_and_si512(and(block, &rows, lane), mask));
+            *slot = slot_of(_mm512_and_si512(and(block, &rows, lane), mask), &mut words);
         }
     }
     // Apart from the loop above, so that the narrow stores of slots are through when a register
@@ -140,14 +149,16 @@ pub(super) fn matching(block: &Block, ids: &Ids, i: usize) -> [u64; 8] {
     bits
 }
 
-/// The first bit; 512 where there is none.
+/// The first bit; 512 where there is none. Which word it is in says a mask; the word itself is
+/// loaded from where the register is stored: cheaper than to bring it to the front of one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn slot_of(bits: __m512i) -> u32 {
-    let words = _mm512_test_epi64_mask(bits, bits);
-    let first = _mm512_castsi512_si128(_mm512_maskz_compress_epi64(words, bits));
-    let bit = (_mm_cvtsi128_si64(first) as u64).trailing_zeros() % 64;
-    (u32::from(words) | 1 << 8).trailing_zeros() * 64 + bit
+fn slot_of(bits: __m512i, words: &mut Words) -> u32 {
+    // SAFETY: the first eight words of sixteen, which are aligned to 64 bytes.
+    unsafe { _mm512_store_si512(words.0.as_mut_ptr().cast(), bits) };
+    let not_zero = _mm512_test_epi64_mask(bits, bits);
+    let word = (u32::from(not_zero) | 1 << WORDS).trailing_zeros();
+    word * 64 + words.0[word as usize % 16].trailing_zeros()
 }
 
 /// Sixteen numbers of pending headers.

@@ -19,6 +19,8 @@ use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Headers that are looked up together, in one version of the rules.
 pub const CHUNK: usize = 256;
+/// Calls with up to so many headers are small.
+pub(super) const SMALL: usize = 32;
 
 /// Instructions that lookups use; the better ones are the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,16 +114,27 @@ struct Block {
 }
 
 /// The classes of the headers of a chunk, by field: each smaller than the number of classes.
-#[repr(C, align(64))]
-pub(super) struct Ids {
-    fields: [[u32; CHUNK]; 5],
+/// Room for a multiple of 16 headers, as many in each field.
+pub(super) struct Ids<'a> {
+    fields: [&'a mut [u32]; 5],
 }
 
-impl Ids {
+/// Where [`Ids`] of up to `N` headers, a multiple of 16, lie: a small call need not clear the room
+/// that a chunk takes.
+#[repr(C, align(64))]
+pub(super) struct Room<const N: usize>([[u32; N]; 5]);
+
+impl<const N: usize> Room<N> {
     #[inline]
-    pub(super) fn new() -> Ids {
+    pub(super) fn new() -> Room<N> {
+        const { assert!(N <= CHUNK && N.is_multiple_of(16)) };
+        Room([[0; N]; 5])
+    }
+
+    #[inline]
+    pub(super) fn ids(&mut self) -> Ids<'_> {
         Ids {
-            fields: [[0; CHUNK]; 5],
+            fields: self.0.each_mut().map(|field| &mut field[..]),
         }
     }
 }
@@ -187,7 +200,14 @@ pub(super) fn categories4(
     actions: &mut [u32],
 ) {
     let version = tables.version();
-    let mut ids = Ids::new();
+    let (mut small, mut large);
+    let mut ids = if keys.len() <= SMALL {
+        small = Room::<SMALL>::new();
+        small.ids()
+    } else {
+        large = Room::<CHUNK>::new();
+        large.ids()
+    };
     ids4(tables, simd, keys, &mut ids);
     each_category(tables, simd, version, &ids, categories, actions);
 }
@@ -200,7 +220,14 @@ pub(super) fn categories6(
     actions: &mut [u32],
 ) {
     let version = tables.version();
-    let mut ids = Ids::new();
+    let (mut small, mut large);
+    let mut ids = if keys.len() <= SMALL {
+        small = Room::<SMALL>::new();
+        small.ids()
+    } else {
+        large = Room::<CHUNK>::new();
+        large.ids()
+    };
     ids6(tables, simd, keys, &mut ids);
     each_category(tables, simd, version, &ids, categories, actions);
 }
