@@ -59,7 +59,8 @@ pub trait Port: Send {
     /// Waits for nothing.
     fn release(&mut self, cache: &mut Cache);
 
-    /// The first call after the queue was gained from an owner that released it (or from nobody).
+    /// Posts buffers and sends what waits, once after the queue was gained: from an owner that released it or
+    /// from nobody, after the first [`Port::rx_burst`], which needs nothing of it; or after [`Port::repair`].
     fn resume(&mut self, cache: &mut Cache);
 
     /// The first call after the queue was taken from an owner that died: settles its half-done

@@ -159,6 +159,7 @@ fn a_port_whose_interface_went_away_is_gone_and_harms_nobody() {
             }
             port.release(&mut cache);
             let mut next = rig.adopt(0);
+            assert_eq!(next.rx_burst(&mut cache, &mut out), 0, "{vdev}");
             next.resume(&mut cache);
             next.repair(&mut cache, &mut Vec::new());
             rig.assert_nothing_leaked(&*next);

@@ -100,16 +100,12 @@ impl<D: Datapath> Run<D> {
         self.shard.leave();
     }
 
-    /// The first thing after this shard became ours; the records that catching up took.
-    pub(crate) fn resume(&mut self, how: Gain) -> u64 {
-        let held = match how {
-            Gain::FromDead => self.repair(),
-            Gain::First | Gain::Handed => {
-                let io = &mut self.shard.io;
-                let queues = io.queues.iter_mut();
-                queues.for_each(|queue| queue.resume(&mut io.cache));
-                Vec::new()
-            }
+    /// The first thing after this shard became ours, the first poll is next; the records that catching up took.
+    pub(crate) fn gain(&mut self, how: Gain) -> u64 {
+        let held = if how == Gain::FromDead {
+            self.repair()
+        } else {
+            Vec::new()
         };
         let delta = self.shard.gain(how);
         for packets in held.chunks(BURST) {
@@ -119,6 +115,13 @@ impl<D: Datapath> Run<D> {
             self.shard.io.flush();
         }
         delta
+    }
+
+    /// After the first poll: buffers are posted, and sent what the last owner could not.
+    pub(crate) fn resume(&mut self) {
+        let io = &mut self.shard.io;
+        let queues = io.queues.iter_mut();
+        queues.for_each(|queue| queue.resume(&mut io.cache));
     }
 
     /// Queues and buffers as a dead owner left them; gives the packets it had in hand.

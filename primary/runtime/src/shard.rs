@@ -37,6 +37,14 @@ impl<D: Datapath> Shard<D> {
         self.state.each(&mut |_, live| live.build(setup));
     }
 
+    /// The shard is about to be ours: brings what the swap will need close to this CPU.
+    pub(crate) fn expect_gain(&mut self) {
+        for queue in &self.io.queues {
+            core::hint::black_box((queue.ring_used(), queue.posted()));
+        }
+        self.state.each(&mut |_, live| live.expect_gain());
+    }
+
     /// Brings the state up to date after a swap; the number of records that took.
     pub(crate) fn gain(&mut self, how: Gain) -> u64 {
         let mut delta = 0;

@@ -139,6 +139,7 @@ impl<D: Datapath> Lcore<D> {
                 self.mailbox.set_active(false);
                 self.beat(sys::clock_boottime_ns());
                 if self.is_expected() {
+                    self.runs.iter_mut().for_each(|run| run.shard.expect_gain());
                     // On a shared CPU the owner runs meanwhile, and this thread is next in line.
                     std::thread::yield_now();
                 } else {
@@ -339,7 +340,7 @@ impl<D: Datapath> Lcore<D> {
         swap.taken_ns().store(taken, Ordering::Relaxed);
         if let Some(run) = self.tenures[at].run {
             let run = &mut self.runs[run];
-            let delta = run.resume(how);
+            let delta = run.gain(how);
             let (used, entries) = run.ring_used();
             swap.ring_used().store(used.into(), Ordering::Relaxed);
             swap.ring_entries().store(entries.into(), Ordering::Relaxed);
@@ -347,6 +348,7 @@ impl<D: Datapath> Lcore<D> {
             swap.first_poll_ns()
                 .store(sys::clock_boottime_ns(), Ordering::Release);
             run.poll(taken);
+            run.resume();
         } else {
             swap.first_poll_ns().store(taken, Ordering::Release);
         }

@@ -240,6 +240,10 @@ pub trait Live {
         None
     }
 
+    /// The shard will be this tenant's at once: looks at what [`Live::gain`] will need, so that the processor
+    /// has it at hand when nobody polls. Called between two bursts of the owner, again and again.
+    fn expect_gain(&self) {}
+
     /// Copies what changed since, after the owner has stopped. Returns the number of records.
     fn gain(&mut self, _how: Gain) -> u64 {
         0

@@ -160,15 +160,22 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
         copied
     }
 
+    fn expect_gain(&self) {
+        if self.older.is_some() {
+            core::hint::black_box(self.dirty.is_empty());
+        }
+    }
+
     fn gain(&mut self, how: Gain) -> u64 {
-        let mut delta = 0;
         if how == Gain::FromDead {
             self.rebuild();
         }
-        if let Some(older) = &self.older.clone() {
-            // What a dead owner changed without a mark is found only by copying all of it.
-            delta = self.copy(older, how == Gain::FromDead).records;
-        }
+        let Some(older) = self.older.take() else {
+            return 0;
+        };
+        // What a dead owner changed without a mark is found only by copying all of it.
+        let delta = self.copy(&older, how == Gain::FromDead).records;
+        self.older = Some(older);
         delta
     }
 
