@@ -190,7 +190,7 @@ def conditions(pages, arguments):
         "machine": f"{os.cpu_count()} CPUs, {model}, Linux {os.uname().release}",
         "dpdk": asked.stdout.strip() or "?",
         "load before": " ".join(read("/proc/loadavg").split()[:3]),
-        "pages": f"DPDK 2 MiB of hugetlb; ours private with the advice for 2 MiB ({advice})"
+        "pages": f"2 MiB of hugetlb on both sides; where the pool has not enough, ours by advice ({advice})"
         if pages.huge()
         else "4 KiB on both sides",
         "nice": -20 if os.geteuid() == 0 else 0,

@@ -7,14 +7,14 @@
 //! Lookups in private memory on 2 MiB pages, as DPDK's. Headers are an array of 16 bytes each in
 //! host byte order, as a parser leaves them; `rte_acl` gets pointers to headers in network byte order.
 
-mod routes_bench;
+mod peer;
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use baton_shared_state::acl::{Acl, AclWriter, Family, Key4, Rule, Simd, Sizes, sample};
 use baton_shared_state::region::Region;
-use routes_bench::{emit, emit_value, measure_as, memory, reps};
+use peer::{emit, emit_value, measure_as, memory, reps};
 
 const HEADERS: usize = 1 << 16;
 
@@ -47,11 +47,7 @@ fn one(n: u32) {
         drop(built);
         taken
     });
-    emit(
-        "acl.build",
-        &format!("{n} rules"),
-        &mut times.collect::<Vec<_>>(),
-    );
+    emit("acl.build", &format!("{n} rules"), times.collect());
     let mut writer = build(memory(bytes));
     let mib = |bytes: usize| bytes as f64 / 1_048_576.0;
     emit_value(
@@ -121,13 +117,13 @@ fn changes(writer: &mut AclWriter, rules: &[Rule], n: u32) {
     emit(
         "acl.remove",
         &format!("{n} rules, one random rule"),
-        &mut removes,
+        removes,
     );
-    emit("acl.add", &format!("{n} rules, one random rule"), &mut adds);
+    emit("acl.add", &format!("{n} rules, one random rule"), adds);
     emit(
         "acl.quiesced",
         &format!("{n} rules, after each change"),
-        &mut rests,
+        rests,
     );
     emit_value(
         "acl.audit",

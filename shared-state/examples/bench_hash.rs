@@ -159,8 +159,8 @@ fn one<K: Key>(slots: u32) {
     emit_value(
         "hash.memory",
         "bytes/entry",
-        table.bytes as f64 / n as f64,
         &tag,
+        table.bytes as f64 / n as f64,
     );
     let all = keys::<K>(n, 1234);
     fill(&table, &all, slots, &tag);

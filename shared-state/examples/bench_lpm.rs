@@ -5,7 +5,7 @@
 //! A line's `bench` and `params` are those of the DPDK structure it stands against, which is
 //! `rte_fib`. Private memory on 2 MiB pages, as DPDK's.
 
-mod routes_bench;
+mod peer;
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use baton_shared_state::lpm::{Lpm, LpmWriter, Path};
 use baton_shared_state::lpm6::{Lpm6, Lpm6Writer};
-use routes_bench::{emit, emit_value, measure, memory, now, reps, sm64, zipf1};
+use peer::{emit, emit_value, measure, memory, reps, sm64, zipf1};
 
 const ADDRESSES: usize = 1 << 20;
 const BURST: usize = 32;
@@ -126,13 +126,13 @@ fn v4(n: usize) {
     let groups = 32_767;
     let bytes = Lpm::bytes_for(groups);
     let mut writer = Lpm::create(memory(bytes), groups).expect("routes");
-    let start = now();
+    let start = Instant::now();
     for route in &routes {
         writer
             .insert(route.prefix, route.len, route.hop)
             .expect("room");
     }
-    let each = (now() - start) as f64 / n as f64;
+    let each = start.elapsed().as_nanos() as f64 / n as f64;
     let params = format!("rte_fib dir24_8 {n} routes, whole build, failed=0");
     emit_value("fib.build", "ns/route", &params, each);
     let params = format!("rte_fib dir24_8 4B next hops {n} routes (RIB included)");
@@ -181,8 +181,8 @@ fn churn4(writer: &mut LpmWriter, routes: &[Route4]) {
         adds.push(add as f64 / CHANGES as f64);
     }
     let params = format!("rte_fib {n} routes, one random route");
-    emit("fib.delete", &params, &mut deletes);
-    emit("fib.add", &params, &mut adds);
+    emit("fib.delete", &params, deletes);
+    emit("fib.add", &params, adds);
 }
 
 #[derive(Clone, Copy)]
@@ -282,14 +282,14 @@ fn v6(n: usize) {
     let lines = 4 * n as u32;
     let bytes = Lpm6::bytes_for(lines);
     let mut writer = Lpm6::create(memory(bytes), lines).expect("routes");
-    let start = now();
+    let start = Instant::now();
     for route in &routes {
         writer
             .insert(route.prefix, route.len, route.hop)
             .expect("room");
         writer.quiesced();
     }
-    let each = (now() - start) as f64 / n as f64;
+    let each = start.elapsed().as_nanos() as f64 / n as f64;
     let params = format!("rte_fib6 trie {n} routes, failed=0");
     emit_value("fib6.build", "ns/route", &params, each);
     let params = format!("rte_fib6 trie {n} routes, lines reserved={lines}");
@@ -340,6 +340,6 @@ fn churn6(writer: &mut Lpm6Writer, routes: &[Route6]) {
         adds.push(add as f64 / CHANGES as f64);
     }
     let params = format!("rte_lpm6 {n} routes, one random route");
-    emit("lpm6.delete", &params, &mut deletes);
-    emit("lpm6.add", &params, &mut adds);
+    emit("lpm6.delete", &params, deletes);
+    emit("lpm6.add", &params, adds);
 }

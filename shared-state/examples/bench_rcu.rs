@@ -4,14 +4,14 @@
 //!
 //! Private memory, 4 KiB pages. The slots are those of all lcores (512) where DPDK has 128.
 
-mod routes_bench;
+mod peer;
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use baton_shared_state::rcu::{Qsbr, Reader};
 use baton_shared_state::region::Region;
-use routes_bench::measure;
+use peer::measure;
 
 const N: usize = 500_000;
 

@@ -91,8 +91,8 @@ fn timers(n: u32) {
     emit_value(
         "timer.memory",
         "B",
-        wheel.bytes() as f64 / f64::from(n),
         &params,
+        wheel.bytes() as f64 / f64::from(n),
     );
 }
 
@@ -104,7 +104,7 @@ fn fill(n: u32, wheel: &mut Wheel, seed: &mut u64) {
     }
     let ns = start.elapsed().as_nanos() as f64 / f64::from(n);
     let params = format!("rte_timer_reset from empty to {n} pending, random expiry within 60 s");
-    emit_value("timer", "ns/timer", ns, &params);
+    emit_value("timer", "ns/timer", &params, ns);
 }
 
 /// What a packet costs.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub)] // each program includes this file and uses a part of it
 
+use std::ptr::NonNull;
 use std::time::Instant;
 
 use baton_shared_state::region::Region;
@@ -35,20 +36,33 @@ pub fn zipf1(state: &mut u64, n: u64) -> u64 {
 }
 
 /// Measures `round`, which does `ops` operations.
-pub fn measure(bench: &str, params: &str, ops: usize, mut round: impl FnMut()) {
-    measure_with(bench, params, || {
+pub fn measure(bench: &str, params: &str, ops: usize, round: impl FnMut()) {
+    measure_as(bench, &[params], ops, round);
+}
+
+/// As [`measure`], printed under several names.
+pub fn measure_as(bench: &str, names: &[impl AsRef<str>], ops: usize, mut round: impl FnMut()) {
+    let times = times(|| {
         let start = Instant::now();
         round();
         start.elapsed().as_nanos() as f64 / ops as f64
     });
+    for params in names {
+        emit(bench, params.as_ref(), times.clone());
+    }
 }
 
-/// Prints the median of what `round` says about one operation, in ns. A repetition in which the
-/// kernel took the core away is run again, up to 8 times within 2 s, as the peers do.
-pub fn measure_with(bench: &str, params: &str, mut round: impl FnMut() -> f64) {
+/// Prints the median of what `round` says about one operation, in ns.
+pub fn measure_with(bench: &str, params: &str, round: impl FnMut() -> f64) {
+    emit(bench, params, times(round));
+}
+
+/// What `round` says, [`reps`] times. A repetition in which the kernel took the core away is run again, up
+/// to 8 times within 2 s, as the peers do.
+fn times(mut round: impl FnMut() -> f64) -> Vec<f64> {
     round();
     let start = Instant::now();
-    let times = (0..reps())
+    (0..reps())
         .map(|_| {
             for _ in 0..7 {
                 let before = switches();
@@ -59,8 +73,7 @@ pub fn measure_with(bench: &str, params: &str, mut round: impl FnMut() -> f64) {
             }
             round()
         })
-        .collect();
-    emit(bench, params, times);
+        .collect()
 }
 
 /// How often this thread lost its core.
@@ -70,20 +83,50 @@ pub fn switches() -> i64 {
     usage.involuntary_context_switches()
 }
 
-/// Private zeroed memory with the advice to use huge pages, as the peers' memory does
-/// (`BATON_4K=1`: with the advice not to).
+/// Private zeroed memory on 2 MiB pages: of the pool that the peers take theirs from, else of those the
+/// kernel can make (`BATON_4K=1`: on 4 KiB pages). Says so where it got none, because that measures page
+/// walks, in a virtual machine above all.
 pub fn memory(len: usize) -> Region {
-    let region = Region::private(len + HUGE);
+    let len = len.next_multiple_of(HUGE);
+    let small = std::env::var_os("BATON_4K").is_some();
+    let pool = if small {
+        None
+    } else {
+        map(len, libc::MAP_HUGETLB)
+    };
+    pool.unwrap_or_else(|| advised(len, small))
+}
+
+fn advised(len: usize, small: bool) -> Region {
+    let region = map(len + HUGE, 0).expect("memory");
     let start = region.as_ptr().addr().next_multiple_of(HUGE) - region.as_ptr().addr();
     let region = region.slice(start, len).expect("inside");
-    let advice = match std::env::var_os("BATON_4K") {
-        Some(_) => libc::MADV_NOHUGEPAGE,
-        None => libc::MADV_HUGEPAGE,
+    let advise = |advice| {
+        // SAFETY: the range is mapped and stays so; the advice changes no byte of it.
+        unsafe { libc::madvise(region.as_ptr().cast(), len, advice) }
     };
-    // SAFETY: the range is mapped and stays so; the advice changes no byte of it.
-    unsafe { libc::madvise(region.as_ptr().cast(), len, advice) };
+    if small {
+        advise(libc::MADV_NOHUGEPAGE);
+        return region;
+    }
+    advise(libc::MADV_HUGEPAGE);
     region.touch();
+    if advise(libc::MADV_COLLAPSE) != 0 {
+        eprintln!("WARNING: {len} bytes not all on 2 MiB pages");
+    }
     region
+}
+
+fn map(len: usize, flags: i32) -> Option<Region> {
+    let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: fresh memory wherever the kernel likes.
+    let ptr = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, -1, 0) };
+    if ptr == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: just mapped with these rights, and nothing unmaps it or has a reference to it.
+    Some(unsafe { Region::from_raw(NonNull::new(ptr.cast())?, len, true) })
 }
 
 /// Prints a figure: the median, and each repetition in order of time taken.
@@ -100,7 +143,7 @@ pub fn emit(bench: &str, params: &str, mut times: Vec<f64>) {
 }
 
 /// Prints a figure that was taken once.
-pub fn emit_value(bench: &str, unit: &str, value: f64, params: &str) {
+pub fn emit_value(bench: &str, unit: &str, params: &str, value: f64) {
     println!(
         "{{\"peer\":\"baton\",\"bench\":\"{bench}\",\"params\":\"{params}\",\
          \"unit\":\"{unit}\",\"value\":{value:.3}}}"
