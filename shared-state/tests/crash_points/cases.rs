@@ -2,6 +2,7 @@
 
 mod acl;
 mod directory;
+mod hot;
 mod ids;
 mod ledger;
 mod meters;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         pool::all(),
         rows::all(),
         ids::all(),
+        hot::all(),
         words::all(),
         routes::all(),
         routes6::all(),
