@@ -14,6 +14,9 @@
 //! own, so that an instance with nothing else touches no page of the tables. Next hops have 15
 //! bits: u16 entries are half of DPDK's, and the table is what the cache must hold.
 //!
+//! A tool shows [`LpmHead`], the zone's stored schema. The rules are no rows: each lies where its prefix says, with
+//! nothing beside it but its next hop; [`LpmWriter::rules`] lists them.
+//!
 //! [`Lpm`] is the readers' view: any number, any process, no locks. [`LpmWriter`] is the one
 //! writer at a time.
 //!
@@ -43,6 +46,7 @@ mod rib;
 mod simd;
 mod writer;
 
+pub use layout::LpmHead;
 pub use path::Path;
 
 use thiserror::Error;
