@@ -134,7 +134,8 @@ impl Views {
         let mut ids = [NO_ID; KEYS];
         let same = |i: usize, id: u32| self.keys.is(id, &keys[i]);
         shard.find_burst(&hashes, |id| self.touch(id), same, &mut ids);
-        let read = |id: &u32| (*id != NO_ID).then(|| self.records.read(*id));
+        let records = self.records;
+        let read = |id: &u32| (*id != NO_ID).then(|| records.read(*id));
         let found: Vec<Option<Value>> = ids.iter().map(read).collect();
         let windows = self.oracle.after(Kind::Table, before);
         for (key, value) in found.iter().enumerate() {
