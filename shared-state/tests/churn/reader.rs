@@ -33,7 +33,9 @@ pub(crate) fn run(parent: Parent, slot: u16) {
     reader.online();
     let deadline = Instant::now() + MOST;
     for burst in 0u64.. {
-        views.burst(Kind::ALL[burst as usize % 4], || memory.is_held(slot));
+        // Now and then it has rows in its hands while others run.
+        let slow = burst.is_multiple_of(20);
+        views.burst(Kind::ALL[burst as usize % 4], slow, || memory.is_held(slot));
         reader.quiescent();
         if burst.is_multiple_of(64) {
             pause(&reader, burst);
@@ -95,10 +97,10 @@ impl Views {
         }
     }
 
-    fn burst(&mut self, kind: Kind, is_held: impl Fn() -> bool) {
+    fn burst(&mut self, kind: Kind, slow: bool, is_held: impl Fn() -> bool) {
         let before = self.oracle.before(kind);
         match kind {
-            Kind::Table => self.rows(&before, is_held),
+            Kind::Table => self.rows(&before, slow, is_held),
             Kind::Routes => {
                 let mut found = [0; KEYS];
                 self.routes.lookup_burst(&self.addresses, &mut found);
@@ -127,7 +129,7 @@ impl Views {
     }
 
     /// Finds rows, reads them, and reads them again at the end of the burst: they are in its hands until then.
-    fn rows(&mut self, before: &[u64; KEYS + COVERS], is_held: impl Fn() -> bool) {
+    fn rows(&mut self, before: &[u64; KEYS + COVERS], slow: bool, is_held: impl Fn() -> bool) {
         let shard = self.index.shard(0);
         let hashes: [u64; KEYS] = core::array::from_fn(hash_of);
         let keys: [Key; KEYS] = core::array::from_fn(key_of);
@@ -148,6 +150,9 @@ impl Views {
             &windows,
             core::array::from_fn(|key| found[key].map_or(0, |value| value[1])),
         );
+        if slow {
+            std::thread::yield_now();
+        }
         loop {
             let again: Vec<Option<Value>> = ids.iter().map(read).collect();
             assert_eq!(again, found, "a row was used again in a reader's hands");

@@ -15,7 +15,7 @@ use crate::memory::{index_lines, plan, rule_sizes};
 use crate::oracle::{COVERS, KEYS, Kind, Oracle, is_there};
 
 /// Ids beyond those that the keys need: so few that each is used again at once.
-const SPARE_IDS: u32 = 16;
+const SPARE_IDS: u32 = 2;
 
 pub(crate) struct Writer {
     oracle: Oracle,
