@@ -56,7 +56,10 @@ fn the_head_of_a_classifier_names_its_published_version_and_its_rules_are_record
     writer.add(&Rule::ANY).unwrap();
     let head: AclHead = region.read(0);
     assert_eq!((head.rules, head.classes), (sizes.rules, sizes.classes));
-    assert_eq!((head.big_nodes, head.small_nodes), (sizes.big_nodes, sizes.small_nodes));
+    assert_eq!(
+        (head.big_nodes, head.small_nodes),
+        (sizes.big_nodes, sizes.small_nodes)
+    );
     assert_eq!((head.blocks, head.versions), (sizes.blocks, sizes.versions));
     assert_ne!(head.root, 0);
     assert_eq!(Rule::from(&RuleRecord::from(&Rule::ANY)), Rule::ANY);

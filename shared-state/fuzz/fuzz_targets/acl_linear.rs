@@ -55,7 +55,11 @@ fn port(input: &mut Input<'_>) -> u16 {
 
 fn ports(input: &mut Input<'_>) -> (u16, u16) {
     let (a, b) = (port(input), port(input));
-    if input.byte().is_multiple_of(4) { (0, u16::MAX) } else { (a.min(b), a.max(b)) }
+    if input.byte().is_multiple_of(4) {
+        (0, u16::MAX)
+    } else {
+        (a.min(b), a.max(b))
+    }
 }
 
 fn rule(input: &mut Input<'_>, family: Family, action: u32) -> Rule {
@@ -104,7 +108,13 @@ fn linear(rules: &[(RuleId, Rule)], header: &Header) -> [u32; CATEGORIES] {
     core::array::from_fn(|category| {
         let matches = |(_, rule): &&(RuleId, Rule)| {
             rule.categories >> category & 1 != 0
-                && rule.matches(header.src, header.dst, header.sport, header.dport, header.proto)
+                && rule.matches(
+                    header.src,
+                    header.dst,
+                    header.sport,
+                    header.dport,
+                    header.proto,
+                )
         };
         let best = rules.iter().filter(matches);
         let best = best.max_by_key(|(id, rule)| (rule.priority, std::cmp::Reverse(*id)));
@@ -116,7 +126,10 @@ fn compare(writer: &AclWriter, family: Family, input: &mut Input<'_>) {
     let rules: Vec<(RuleId, Rule)> = writer.rules().map(|(id, rule)| (id, *rule)).collect();
     let alone: Vec<Rule> = rules.iter().map(|rule| rule.1).collect();
     let headers: Vec<Header> = (0..40).map(|_| header(input, family, &alone)).collect();
-    let want: Vec<u32> = headers.iter().flat_map(|header| linear(&rules, header)).collect();
+    let want: Vec<u32> = headers
+        .iter()
+        .flat_map(|header| linear(&rules, header))
+        .collect();
     for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512] {
         let acl = writer.reader().with_simd(simd);
         let (mut found, mut first) = (vec![7; want.len()], vec![7; headers.len()]);
@@ -130,7 +143,10 @@ fn compare(writer: &AclWriter, family: Family, input: &mut Input<'_>) {
             acl.classify6(&keys, &mut first);
         }
         assert_eq!(found, want, "{simd:?} {family:?}");
-        assert!(first.iter().eq(want.iter().step_by(CATEGORIES)), "{simd:?} {family:?}");
+        assert!(
+            first.iter().eq(want.iter().step_by(CATEGORIES)),
+            "{simd:?} {family:?}"
+        );
     }
 }
 
@@ -162,7 +178,11 @@ thread_local! {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let family = if input.byte() & 1 == 0 { Family::V4 } else { Family::V6 };
+    let family = if input.byte() & 1 == 0 {
+        Family::V4
+    } else {
+        Family::V6
+    };
     let most = Acl::bytes_for(Family::V6, SIZES).expect("sizes");
     let region = REGION.with(|region| *region.get_or_init(|| Region::private(most)));
     region.zero();

@@ -109,7 +109,24 @@ fn routes6() -> Subject {
         read: |region, input| {
             let table = Lpm6::attach(region).ok()?;
             let addresses: [[u8; 16]; 40] = core::array::from_fn(|i| {
-                let mut address = [0x20, 1, 0xd, 0xb8, i as u8 % 4, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, i as u8 % 3];
+                let mut address = [
+                    0x20,
+                    1,
+                    0xd,
+                    0xb8,
+                    i as u8 % 4,
+                    2,
+                    3,
+                    4,
+                    5,
+                    6,
+                    7,
+                    8,
+                    9,
+                    10,
+                    11,
+                    i as u8 % 3,
+                ];
                 let at = usize::from(input.byte() % 16);
                 address[at] ^= input.byte();
                 address
@@ -120,7 +137,9 @@ fn routes6() -> Subject {
                     table.lookup_burst(&addresses, &mut found);
                 }
             }
-            addresses.iter().for_each(|address| _ = table.lookup(address));
+            addresses
+                .iter()
+                .for_each(|address| _ = table.lookup(address));
             Some(())
         },
     }
@@ -152,7 +171,16 @@ fn rules(family: Family) -> Subject {
     let end = region.len();
     Subject {
         region,
-        places: vec![0, 64, 4096, cells + 0x0a00 * 2, cells + 0x0a00 * 4, cells + (2 << 16), end / 2, end - 65_536],
+        places: vec![
+            0,
+            64,
+            4096,
+            cells + 0x0a00 * 2,
+            cells + 0x0a00 * 4,
+            cells + (2 << 16),
+            end / 2,
+            end - 65_536,
+        ],
         read: |region, input| {
             let acl = Acl::attach(region).ok()?;
             let header = |input: &mut Input<'_>| Key4 {
@@ -197,7 +225,11 @@ fn wide(key: Key4) -> Key6 {
 fn index() -> Subject {
     let region = guarded(Index::bytes_for(2, 4));
     let index = Index::create(region, 2, 4, 3).expect("an index");
-    (0..20).for_each(|id| _ = index.shard(1).insert(0x1234_5678_9abc_def0 ^ u64::from(id), id));
+    (0..20).for_each(|id| {
+        _ = index
+            .shard(1)
+            .insert(0x1234_5678_9abc_def0 ^ u64::from(id), id)
+    });
     Subject {
         region,
         places: vec![0, 64, 64 + 64 * 5],
@@ -310,7 +342,9 @@ fn meters() -> Subject {
 
 fn spsc() -> Subject {
     let region = guarded(SpscRing::bytes_for(16));
-    SpscRing::create(region, 16).expect("a ring").enqueue_burst(&[1, 2, 3]);
+    SpscRing::create(region, 16)
+        .expect("a ring")
+        .enqueue_burst(&[1, 2, 3]);
     Subject {
         region,
         places: vec![0, 64, 128, 192],
@@ -326,7 +360,9 @@ fn spsc() -> Subject {
 
 fn mpmc() -> Subject {
     let region = guarded(MpmcRing::bytes_for(16));
-    MpmcRing::create(region, 16).expect("a ring").enqueue_burst(&[1, 2, 3]);
+    MpmcRing::create(region, 16)
+        .expect("a ring")
+        .enqueue_burst(&[1, 2, 3]);
     Subject {
         region,
         places: vec![0, 64, 128, 192],

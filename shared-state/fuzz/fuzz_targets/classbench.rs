@@ -37,7 +37,9 @@ fn compile(filters: &[Filter], family: Family) {
     for rule in &rules {
         let (src, dst) = (rule.src.last() & bits, rule.dst.last() & bits);
         let (sport, dport, proto) = (rule.sport.1, rule.dport.1, rule.proto);
-        let first = rules.iter().find(|rule| rule.matches(src, dst, sport, dport, proto));
+        let first = rules
+            .iter()
+            .find(|rule| rule.matches(src, dst, sport, dport, proto));
         let mut actions = [0];
         if family == Family::V4 {
             let key = Key4 {
@@ -72,7 +74,10 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(filters.len() <= text.lines().count());
                 for (i, filter) in filters.iter().enumerate() {
                     let rule = &filter.rule;
-                    assert_eq!((rule.priority, rule.action), (i32::MAX - i as i32, i as u32 + 1));
+                    assert_eq!(
+                        (rule.priority, rule.action),
+                        (i32::MAX - i as i32, i as u32 + 1)
+                    );
                     assert!(rule.sport.0 <= rule.sport.1 && rule.dport.0 <= rule.dport.1);
                     assert!(rule.src.len() <= family.bits() && rule.dst.len() <= family.bits());
                 }

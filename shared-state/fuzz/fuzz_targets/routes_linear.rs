@@ -167,13 +167,20 @@ fn prefix<T: Table>(input: &mut Input<'_>) -> (u128, u8) {
     let depth = input.byte() % (T::BITS + 1);
     let address = (place ^ noise << at) & mask(T::BITS);
     // Short rules of IPv4 paint half the table: few of them.
-    let depth = if T::BITS == 32 && depth < 12 && noise != 0 { 24 } else { depth };
+    let depth = if T::BITS == 32 && depth < 12 && noise != 0 {
+        24
+    } else {
+        depth
+    };
     (address & mask(depth), depth)
 }
 
 fn linear(rules: &Rules, address: u128) -> u16 {
     let covers = |((prefix, depth), _): &(&(u128, u8), &u16)| address & mask(*depth) == *prefix;
-    let longest = rules.iter().filter(covers).max_by_key(|((_, depth), _)| *depth);
+    let longest = rules
+        .iter()
+        .filter(covers)
+        .max_by_key(|((_, depth), _)| *depth);
     longest.map_or(NO_ROUTE, |(_, hop)| *hop)
 }
 
@@ -183,9 +190,17 @@ fn compare<T: Table>(table: &T, rules: &Rules, beside: u128) {
     let one = 1 << (128 - u32::from(T::BITS));
     for (prefix, depth) in rules.keys() {
         let last = (prefix | !mask(*depth)) & host;
-        addresses.extend([*prefix, last, prefix.wrapping_sub(one) & host, last.wrapping_add(one)]);
+        addresses.extend([
+            *prefix,
+            last,
+            prefix.wrapping_sub(one) & host,
+            last.wrapping_add(one),
+        ]);
     }
-    let want: Vec<u16> = addresses.iter().map(|address| linear(rules, *address)).collect();
+    let want: Vec<u16> = addresses
+        .iter()
+        .map(|address| linear(rules, *address))
+        .collect();
     for path in Path::ALL {
         if let Some(found) = table.lookup(&addresses, path) {
             assert_eq!(found, want, "{path:?} at {addresses:x?} with {rules:x?}");

@@ -20,8 +20,8 @@
 
 use baton_schema::Path;
 
-use super::hot::{FRESH, Hot, HotWords};
 use super::RawRecords;
+use super::hot::{FRESH, Hot, HotWords};
 use crate::sync::Ordering::{Relaxed, Release};
 
 const ADDING: u32 = 1 << 8;

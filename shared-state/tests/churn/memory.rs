@@ -130,7 +130,11 @@ impl Memory {
             let path = format!("/proc/{parent}/fd/{number}");
             let mut how = std::fs::OpenOptions::new();
             let write = name.as_str() != TABLES_FILE;
-            let opened = how.read(true).write(write).open(&path).expect("a descriptor");
+            let opened = how
+                .read(true)
+                .write(write)
+                .open(&path)
+                .expect("a descriptor");
             if write {
                 segments.push((name.clone(), opened.into()));
             } else {

@@ -69,9 +69,7 @@ impl Oracle {
         before: &[u64; NUMBERED],
     ) -> [RangeInclusive<u64>; NUMBERED] {
         fence(Ordering::SeqCst);
-        core::array::from_fn(|key| {
-            before[key]..=self.word(kind, key, 0).load(Ordering::SeqCst)
-        })
+        core::array::from_fn(|key| before[key]..=self.word(kind, key, 0).load(Ordering::SeqCst))
     }
 
     fn word(&self, kind: Kind, key: usize, which: usize) -> &'static AtomicU64 {
@@ -131,7 +129,9 @@ impl Stats {
     }
 
     pub(crate) fn set_mapped_at(&self, address: u64) {
-        self.words.u64(Self::MAPPED_AT).store(address, Ordering::SeqCst);
+        self.words
+            .u64(Self::MAPPED_AT)
+            .store(address, Ordering::SeqCst);
     }
 
     pub(crate) fn mapped_at(&self) -> u64 {

@@ -121,7 +121,11 @@ impl Views {
                         false => 0,
                     };
                     let may = windows[key].clone().any(|number| gives(number) == action);
-                    assert!(may, "rule {key}: action {action:#x}, changes {:?}", windows[key]);
+                    assert!(
+                        may,
+                        "rule {key}: action {action:#x}, changes {:?}",
+                        windows[key]
+                    );
                 }
                 self.count(kind, &windows, found.map(u64::from));
             }

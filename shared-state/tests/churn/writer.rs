@@ -118,7 +118,10 @@ impl Writer {
             }
             made += 2;
             let most = 2 * (DEFERRED + SPARE_IDS + KEYS as u32);
-            assert!(made < most, "{made} changes, and nothing waits for the reader");
+            assert!(
+                made < most,
+                "{made} changes, and nothing waits for the reader"
+            );
         }
     }
 
@@ -257,7 +260,10 @@ impl Writer {
         let (qsbr, lifelines, deadline) = (self.qsbr, self.lifelines, self.deadline);
         let token = qsbr.start();
         while !qsbr.check(token, |slot| lifelines.status(slot) == Status::Dead) {
-            assert!(Instant::now() < deadline, "a reader never comes out of its burst");
+            assert!(
+                Instant::now() < deadline,
+                "a reader never comes out of its burst"
+            );
             std::thread::yield_now();
         }
         self.rules.quiesced().expect("no damage");
@@ -295,7 +301,11 @@ pub(crate) fn hop_of(place: usize, number: u64) -> u16 {
 pub(crate) fn address_of(key: usize) -> u32 {
     let (cover, i) = (key % COVERS, key / COVERS);
     // The first twelve share three blocks, the others have one each.
-    let inside = if i < 12 { (i / 4) << 8 | (i % 4) << 6 } else { i << 8 };
+    let inside = if i < 12 {
+        (i / 4) << 8 | (i % 4) << 6
+    } else {
+        i << 8
+    };
     (0x0a00_0000 | cover << 16 | inside | 5) as u32
 }
 

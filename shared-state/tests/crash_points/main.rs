@@ -78,7 +78,7 @@ fn run(case: &Case) -> Result<(u32, u32), String> {
         let left = memory.copy();
         // Dead inside the repair, then repaired by a third process. A long operation is one step many times:
         // there this is tried for a part of its points.
-        let deep = point < 40 || point % 29 == 0;
+        let deep = point < 48 || point % 29 == 0;
         for second in 0..if deep { MOST } else { 0 } {
             memory.restore(&left);
             if !in_child(second, || (case.repair)(memory.region()))? {

@@ -28,7 +28,9 @@ pub(super) fn all() -> Vec<Case> {
             |_| {
                 let directory = writer();
                 let zone = directory.create_zone(&spec("c", &schema(2), 2));
-                directory.publish(zone.expect("room").id).expect("it is building");
+                directory
+                    .publish(zone.expect("room").id)
+                    .expect("it is building");
             },
             |_| check(true),
         ),
@@ -122,8 +124,13 @@ fn writer() -> Directory {
 
 fn setup(_: Region) {
     let directory = Directory::create(&arena()).expect("a directory");
-    let zone = directory.create_zone(&spec("a", &schema(1), 1)).expect("room");
-    directory.zone_region(&zone).expect("its bytes").write(8, &77u64);
+    let zone = directory
+        .create_zone(&spec("a", &schema(1), 1))
+        .expect("room");
+    directory
+        .zone_region(&zone)
+        .expect("its bytes")
+        .write(8, &77u64);
     directory.publish(zone.id).expect("it is building");
 }
 
@@ -145,20 +152,30 @@ fn check(a_stays: bool) -> Result<(), String> {
     let a_is = a.state == ZoneState::Ready || !a_stays && a.state == ZoneState::Retired;
     expect(a_is, || format!("zone a is {}", a.state))?;
     let bytes = directory.zone_region(a).map_err(|why| why.to_string())?;
-    expect(bytes.read::<u64>(8) == 77, || "zone a has other bytes".into())?;
+    expect(bytes.read::<u64>(8) == 77, || {
+        "zone a has other bytes".into()
+    })?;
     let c = zones.iter().find(|zone| zone.name == "c");
-    expect(c.is_none_or(|zone| zone.state != ZoneState::Building), || "zone c is being built by nobody".into())?;
+    expect(
+        c.is_none_or(|zone| zone.state != ZoneState::Building),
+        || "zone c is being built by nobody".into(),
+    )?;
     // The next generation's zones can be had: zeroed, published, found, with their schema.
     for name in ["c", "d"] {
         let zone = directory.create_zone(&spec(name, &schema(2), 3));
         let zone = zone.map_err(|why| why.to_string())?;
-        let bytes = directory.zone_region(&zone).map_err(|why| why.to_string())?;
+        let bytes = directory
+            .zone_region(&zone)
+            .map_err(|why| why.to_string())?;
         let zeros = bytes.to_vec(0, LEN as usize).iter().all(|byte| *byte == 0);
         expect(zeros, || format!("zone {name} is not of zeros"))?;
         bytes.write(0, &u64::MAX);
-        expect(directory.find_latest(name).is_none_or(|found| found.id != zone.id), || {
-            format!("zone {name} is found before it is ready")
-        })?;
+        expect(
+            directory
+                .find_latest(name)
+                .is_none_or(|found| found.id != zone.id),
+            || format!("zone {name} is found before it is ready"),
+        )?;
         directory.publish(zone.id).map_err(|why| why.to_string())?;
         let found = directory.find_latest(name).map(|found| found.id);
         expect(found == Some(zone.id), || format!("zone {name}: {found:?}"))?;
@@ -178,7 +195,9 @@ fn whole(directory: &Directory) -> Result<(), String> {
     };
     for (i, a) in zones.iter().enumerate() {
         let alone = zones[i + 1..].iter().all(|b| apart(a, b));
-        expect(alone, || format!("zone {} shares its id or its bytes", a.name))?;
+        expect(alone, || {
+            format!("zone {} shares its id or its bytes", a.name)
+        })?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Hot words: counted by the owner of the row, folded at commit and at rollback.
 
+use baton_schema::{Path, Record};
 use baton_shared_state::Region;
 use baton_shared_state::table::{FRESH, Hot, Hot32, Hot64, RawRecords};
-use baton_schema::{Path, Record};
 
 use super::{expect, nothing};
 use crate::Case;
@@ -81,7 +81,9 @@ fn counted() -> Case {
         check: |region| {
             for id in (0..ROWS).filter(|id| *id != 3) {
                 let (packets, bytes) = (hot(region).read(id).packets, hot(region).read(id).bytes);
-                expect((packets, bytes) == (7, 400), || format!("row {id} has changed"))?;
+                expect((packets, bytes) == (7, 400), || {
+                    format!("row {id} has changed")
+                })?;
             }
             // Counters are words: packets may be one count ahead of bytes, and nothing else.
             let row = hot(region).read(3);
@@ -147,7 +149,9 @@ fn folded_down() -> Case {
                 expect(row.last_seen == 90, || format!("row {id}: {row:?}"))?;
                 let left = hot(region).read(id);
                 let left = (left.packets, left.bytes, left.flags);
-                expect(left == (0, 0, 0), || format!("row {id} goes on from {left:?}"))?;
+                expect(left == (0, 0, 0), || {
+                    format!("row {id} goes on from {left:?}")
+                })?;
             }
             Ok(())
         },

@@ -73,12 +73,18 @@ fn taken_and_given_back() -> Case {
             let space = space(region);
             for shard in 0..SHARDS {
                 let ids: Vec<u32> = space.ranges(shard).flatten().collect();
-                let mut seen: Vec<u32> = ids.iter().copied().filter(|id| is_used(region, *id)).collect();
+                let mut seen: Vec<u32> = ids
+                    .iter()
+                    .copied()
+                    .filter(|id| is_used(region, *id))
+                    .collect();
                 while let Some(id) = space.shard(shard).alloc() {
                     seen.push(id);
                 }
                 seen.sort_unstable();
-                expect(seen == ids, || format!("shard {shard} has {ids:?}, accounted for are {seen:?}"))?;
+                expect(seen == ids, || {
+                    format!("shard {shard} has {ids:?}, accounted for are {seen:?}")
+                })?;
             }
             Ok(())
         },

@@ -133,9 +133,15 @@ fn accounts(
     let most = held + rates * (END - LATER);
     // A full bucket takes nothing until its first packet, which the one of the death may have been.
     let least = held - u64::from(PACKET) - spill;
-    expect(all <= most, || format!("{all} bytes let through, granted were {most}"))?;
-    expect(all >= least, || format!("{all} bytes let through, {least} were due"))?;
+    expect(all <= most, || {
+        format!("{all} bytes let through, granted were {most}")
+    })?;
+    expect(all >= least, || {
+        format!("{all} bytes let through, {least} were due")
+    })?;
     // And it is a meter again.
     let later = drain(region, marker, END + 100);
-    expect(later == rates * 100, || format!("{later} bytes after 100 ticks"))
+    expect(later == rates * 100, || {
+        format!("{later} bytes after 100 ticks")
+    })
 }

@@ -36,7 +36,10 @@ fn take_dead_offline(region: Region) {
     let token = qsbr.start();
     let live = qsbr.reader(LIVE).expect("a slot");
     live.online();
-    assert!(qsbr.check(token, |slot| slot == DEAD), "nobody holds it back");
+    assert!(
+        qsbr.check(token, |slot| slot == DEAD),
+        "nobody holds it back"
+    );
     forget(live);
 }
 
@@ -54,17 +57,23 @@ fn readers_work(region: Region) -> Result<(), String> {
     live.online();
     heir.online();
     let nobody = |_| -> bool { false };
-    expect(qsbr.check(before, nobody), || "newcomers hold an old token back".into())?;
+    expect(qsbr.check(before, nobody), || {
+        "newcomers hold an old token back".into()
+    })?;
     let token = qsbr.start();
     live.quiescent();
-    expect(!qsbr.check(token, nobody), || "the heir is not waited for".into())?;
+    expect(!qsbr.check(token, nobody), || {
+        "the heir is not waited for".into()
+    })?;
     heir.quiescent();
     expect(qsbr.check(token, nobody), || "a token is never done".into())?;
     heir.offline();
     live.quiescent();
     let token = qsbr.start();
     live.quiescent();
-    expect(qsbr.check(token, nobody), || "an offline reader is waited for".into())?;
+    expect(qsbr.check(token, nobody), || {
+        "an offline reader is waited for".into()
+    })?;
     live.online();
     forget(live);
     Ok(())
@@ -192,7 +201,9 @@ fn deferred() -> Case {
                     UNLINKED => times == 1,
                     _ => times == 0,
                 };
-                expect(whole, || format!("value {value} is {word}, {times} times in the queue"))?;
+                expect(whole, || {
+                    format!("value {value} is {word}, {times} times in the queue")
+                })?;
             }
             // It works on: what waits is given out once and in order, when the readers have moved.
             reader.online();
@@ -200,7 +211,9 @@ fn deferred() -> Case {
                 queue.defer_free(&qsbr, 5).map_err(|why| why.to_string())?;
                 waiting.push(5);
             }
-            expect(queue.defer_free(&qsbr, 9).is_err(), || "more than there is room for".into())?;
+            expect(queue.defer_free(&qsbr, 9).is_err(), || {
+                "more than there is room for".into()
+            })?;
             reader.quiescent();
             let mut given = Vec::new();
             queue.reclaim(&qsbr, |_| false, |value| given.push(value));

@@ -80,7 +80,9 @@ fn create_and_announce(region: Region) {
 
 fn make(region: Region, changes: &[Change]) {
     let mut writer = LpmWriter::resume(region).expect("a table");
-    changes.iter().for_each(|change| apply(&mut writer, *change));
+    changes
+        .iter()
+        .for_each(|change| apply(&mut writer, *change));
 }
 
 /// Readers find every address whole before anybody repairs; then the change that was begun is finished.
@@ -108,9 +110,8 @@ fn states() -> Vec<Vec<(u32, u8, u16)>> {
 
 /// Each address as before a change or as after it.
 fn between(found: &[u16], two: &[Vec<(u32, u8, u16)>]) -> bool {
-    let one = |(address, found): (u32, &u16)| {
-        two.iter().any(|rules| linear(rules, address) == *found)
-    };
+    let one =
+        |(address, found): (u32, &u16)| two.iter().any(|rules| linear(rules, address) == *found);
     addresses().into_iter().zip(found).all(one)
 }
 
@@ -148,21 +149,35 @@ fn check(region: Region) -> Result<(), String> {
     };
     let is = |rules: &&Vec<(u32, u8, u16)>| {
         let of = |(prefix, depth): &(u32, u8)| {
-            let rule = rules.iter().find(|rule| (rule.0, rule.1) == (*prefix, *depth));
+            let rule = rules
+                .iter()
+                .find(|rule| (rule.0, rule.1) == (*prefix, *depth));
             rule.map(|rule| rule.2)
         };
         let same = |place: &(u32, u8)| writer.get(place.0, place.1) == of(place);
         writer.len() == rules.len() && places.iter().all(same)
     };
     let Some(rules) = all.iter().find(is) else {
-        return Err(format!("{} rules, of no moment of the script", writer.len()));
+        return Err(format!(
+            "{} rules, of no moment of the script",
+            writer.len()
+        ));
     };
     let found = looked_up(writer.reader());
-    let want: Vec<u16> = addresses().iter().map(|address| linear(rules, *address)).collect();
-    expect(found == want, || format!("{found:?}, a linear search gives {want:?}"))?;
+    let want: Vec<u16> = addresses()
+        .iter()
+        .map(|address| linear(rules, *address))
+        .collect();
+    expect(found == want, || {
+        format!("{found:?}, a linear search gives {want:?}")
+    })?;
     // No group is lost: all that the rules do not need can be had, and come back.
     writer.quiesced();
-    let mut blocks: Vec<u32> = rules.iter().filter(|rule| rule.1 > 24).map(|rule| rule.0 >> 8).collect();
+    let mut blocks: Vec<u32> = rules
+        .iter()
+        .filter(|rule| rule.1 > 24)
+        .map(|rule| rule.0 >> 8)
+        .collect();
     blocks.sort_unstable();
     blocks.dedup();
     let free = GROUPS as usize - blocks.len();
@@ -176,5 +191,7 @@ fn check(region: Region) -> Result<(), String> {
         let gone = writer.delete(0x6000_0000 + (i << 8), 30);
         expect(gone == Ok(Some(99)), || format!("{gone:?}"))?;
     }
-    expect(looked_up(writer.reader()) == want, || "neighbours have changed".into())
+    expect(looked_up(writer.reader()) == want, || {
+        "neighbours have changed".into()
+    })
 }

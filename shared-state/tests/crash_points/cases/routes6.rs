@@ -68,8 +68,14 @@ fn apply(writer: &mut Lpm6Writer, (prefix, depth, hop): Change) {
     // Every reader is between two bursts here.
     writer.quiesced();
     match hop {
-        Some(hop) => writer.insert(prefix.to_be_bytes(), depth, hop).expect("room"),
-        None => _ = writer.delete(prefix.to_be_bytes(), depth).expect("a prefix"),
+        Some(hop) => writer
+            .insert(prefix.to_be_bytes(), depth, hop)
+            .expect("room"),
+        None => {
+            _ = writer
+                .delete(prefix.to_be_bytes(), depth)
+                .expect("a prefix")
+        }
     }
 }
 
@@ -87,7 +93,9 @@ fn create_and_announce(region: Region) {
 
 fn make(region: Region, changes: &[Change]) {
     let mut writer = Lpm6Writer::resume(region).expect("a table");
-    changes.iter().for_each(|change| apply(&mut writer, *change));
+    changes
+        .iter()
+        .for_each(|change| apply(&mut writer, *change));
 }
 
 /// Readers find every address whole before anybody repairs; then the change that was begun is finished.
@@ -116,9 +124,8 @@ fn states() -> Vec<Vec<(u128, u8, u16)>> {
 
 /// Each address as before a change or as after it.
 fn between(found: &[u16], two: &[Vec<(u128, u8, u16)>]) -> bool {
-    let one = |(address, found): (u128, &u16)| {
-        two.iter().any(|rules| linear(rules, address) == *found)
-    };
+    let one =
+        |(address, found): (u128, &u16)| two.iter().any(|rules| linear(rules, address) == *found);
     addresses().into_iter().zip(found).all(one)
 }
 
@@ -156,18 +163,28 @@ fn check(region: Region) -> Result<(), String> {
     };
     let is = |rules: &&Vec<(u128, u8, u16)>| {
         let of = |(prefix, depth): &(u128, u8)| {
-            let rule = rules.iter().find(|rule| (rule.0, rule.1) == (*prefix, *depth));
+            let rule = rules
+                .iter()
+                .find(|rule| (rule.0, rule.1) == (*prefix, *depth));
             rule.map(|rule| rule.2)
         };
         let same = |place: &(u128, u8)| writer.get(place.0.to_be_bytes(), place.1) == of(place);
         writer.len() == rules.len() && places.iter().all(same)
     };
     let Some(rules) = all.iter().find(is) else {
-        return Err(format!("{} rules, of no moment of the script", writer.len()));
+        return Err(format!(
+            "{} rules, of no moment of the script",
+            writer.len()
+        ));
     };
     let found = looked_up(writer.reader());
-    let want: Vec<u16> = addresses().iter().map(|address| linear(rules, *address)).collect();
-    expect(found == want, || format!("{found:?}, a linear search gives {want:?}"))?;
+    let want: Vec<u16> = addresses()
+        .iter()
+        .map(|address| linear(rules, *address))
+        .collect();
+    expect(found == want, || {
+        format!("{found:?}, a linear search gives {want:?}")
+    })?;
     // No line is lost: without rules none is used, and the same rules can be had again.
     for (prefix, depth, hop) in rules {
         writer.quiesced();
@@ -176,9 +193,13 @@ fn check(region: Region) -> Result<(), String> {
     }
     writer.quiesced();
     let used = writer.used_lines();
-    expect(used == 0 && writer.is_empty(), || format!("{used} lines of no rule"))?;
+    expect(used == 0 && writer.is_empty(), || {
+        format!("{used} lines of no rule")
+    })?;
     for (prefix, depth, hop) in rules {
         apply(&mut writer, (*prefix, *depth, Some(*hop)));
     }
-    expect(looked_up(writer.reader()) == want, || "neighbours have changed".into())
+    expect(looked_up(writer.reader()) == want, || {
+        "neighbours have changed".into()
+    })
 }
