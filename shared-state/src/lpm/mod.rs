@@ -174,9 +174,10 @@ impl Lpm {
     #[inline]
     pub fn lookup(&self, address: u32) -> Option<u16> {
         let mut entry = half(self.tbl24, address as usize >> 8);
-        if entry & EXTENDED != 0 {
-            let at = (entry - EXTENDED) as usize * GROUP_ENTRIES + (address & 0xff) as usize;
-            entry = half(self.tbl8, at);
+        if entry & EXTENDED != 0 && !self.tbl8.is_empty() {
+            // Inside the table whatever the bytes are, as in a burst.
+            let group = (entry - EXTENDED).min(self.groups() - 1);
+            entry = half(self.tbl8, group as usize * GROUP_ENTRIES + (address & 0xff) as usize);
         }
         if entry == 0 {
             entry = self.default.load(Ordering::Acquire);
