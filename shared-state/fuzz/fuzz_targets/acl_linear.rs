@@ -93,14 +93,15 @@ fn header(input: &mut Input<'_>, family: Family, rules: &[Rule]) -> Header {
         return any;
     };
     let which = input.byte();
-    let edge = |bit: u8, first, last| if which >> bit & 1 == 0 { first } else { last };
+    let edge = |bit: u8, first: u128, last: u128| if which >> bit & 1 == 0 { first } else { last };
+    let port_edge = |bit: u8, ports: (u16, u16)| edge(bit, ports.0.into(), ports.1.into()) as u16;
     let bits = u128::MAX << (128 - u32::from(family.bits()));
     Header {
         src: edge(0, rule.src.first(), rule.src.last()) & bits,
         dst: edge(1, rule.dst.first(), rule.dst.last()) & bits,
-        sport: edge(2, rule.sport.0, rule.sport.1).wrapping_add(u16::from(which >> 7)),
-        dport: edge(3, rule.dport.0, rule.dport.1).wrapping_sub(u16::from(which >> 6 & 1)),
-        proto: edge(4, rule.proto, any.proto),
+        sport: port_edge(2, rule.sport).wrapping_add(u16::from(which >> 7)),
+        dport: port_edge(3, rule.dport).wrapping_sub(u16::from(which >> 6 & 1)),
+        proto: edge(4, rule.proto.into(), any.proto.into()) as u8,
     }
 }
 

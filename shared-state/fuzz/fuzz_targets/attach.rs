@@ -5,6 +5,7 @@
 #![no_main]
 
 mod input;
+mod subjects;
 
 use std::sync::OnceLock;
 
@@ -12,14 +13,10 @@ use baton_shared_state::Region;
 use baton_shared_state::acl::{Acl, Family, Key4, Key6, Prefix, Rule, Simd, Sizes};
 use baton_shared_state::lpm::{Lpm, Path};
 use baton_shared_state::lpm6::Lpm6;
-use baton_shared_state::mempool::Pool;
-use baton_shared_state::meter::{Meters, Rfc4115, SrTcm, TrTcm};
-use baton_shared_state::rcu::{DeferQueue, Qsbr};
-use baton_shared_state::ring::{MpmcRing, SpscRing};
 use baton_shared_state::sys::memory::Reservation;
-use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index};
 use input::Input;
 use libfuzzer_sys::fuzz_target;
+use subjects::{dirty, ids, index, meters, mpmc, pool, qsbr, queue, spsc};
 
 /// A structure under test.
 struct Subject {
@@ -166,6 +163,7 @@ fn rules(family: Family) -> Subject {
             ..Rule::ANY
         };
         writer.add(&rule).expect("room");
+        writer.quiesced().expect("no damage");
     }
     let cells = 4096 + 512 + 2 * (2 << 16);
     let end = region.len();
@@ -222,176 +220,10 @@ fn wide(key: Key4) -> Key6 {
     }
 }
 
-fn index() -> Subject {
-    let region = guarded(Index::bytes_for(2, 4));
-    let index = Index::create(region, 2, 4, 3).expect("an index");
-    (0..20).for_each(|id| {
-        _ = index
-            .shard(1)
-            .insert(0x1234_5678_9abc_def0 ^ u64::from(id), id)
-    });
-    Subject {
-        region,
-        places: vec![0, 64, 64 + 64 * 5],
-        read: |region, input| {
-            let index = Index::attach(region).ok()?;
-            let shard = index.shard(index.shards() - 1);
-            let hashes: [u64; 32] = core::array::from_fn(|_| u64::from_le_bytes(input.bytes()));
-            let mut ids = [0; 32];
-            shard.find_burst(&hashes, |_| {}, |i, id| id as usize != i, &mut ids);
-            hashes.iter().for_each(|hash| _ = shard.probe_length(*hash));
-            Some(())
-        },
-    }
-}
-
-fn ids() -> Subject {
-    let plan = IdPlan::new(200, 2).expect("a plan");
-    let region = guarded(IdSpace::bytes_for(&plan));
-    IdSpace::create(region, plan).expect("ids");
-    Subject {
-        region,
-        places: vec![0, 64, 128],
-        read: |region, input| {
-            let space = IdSpace::attach(region).ok()?;
-            let shards = space.plan().shards as u16;
-            let shard = space.shard(input.half() % shards);
-            let _ = shard.available();
-            let _ = space.ranges(input.half()).flatten().take(10_000).count();
-            let _ = space.shard_of(input.word() % space.total());
-            Some(())
-        },
-    }
-}
-
-fn dirty() -> Subject {
-    let region = guarded(Dirty::bytes_for(5000));
-    Dirty::create(region, 5000).expect("a bitmap");
-    Subject {
-        region,
-        places: vec![0, 64, 72, 80],
-        read: |region, _| {
-            let bitmap = Dirty::attach(region).ok()?;
-            let _ = (bitmap.len(), bitmap.is_empty());
-            let before = region.to_vec(0, region.len());
-            bitmap.drain(|id| assert!(id < bitmap.ids().next_multiple_of(64)));
-            region.copy_in(0, &before);
-            Some(())
-        },
-    }
-}
-
-fn qsbr() -> Subject {
-    let region = guarded(Qsbr::bytes());
-    let qsbr = Qsbr::create(region).expect("words of readers");
-    qsbr.reader(5).expect("a slot").online();
-    Subject {
-        region,
-        places: vec![0, 64, 128, 192, 256, 256 + 64 * 5],
-        read: |region, input| {
-            let before = region.to_vec(0, region.len());
-            let qsbr = Qsbr::attach(region).ok()?;
-            let token = u64::from_le_bytes(input.bytes());
-            let dead = input.byte();
-            qsbr.check(token, |slot| slot as u8 % 8 < dead);
-            let _ = qsbr.is_online(input.half());
-            region.copy_in(0, &before);
-            Some(())
-        },
-    }
-}
-
-fn queue() -> Subject {
-    let region = guarded(DeferQueue::bytes_for(6));
-    DeferQueue::create(region, 6).expect("a queue");
-    Subject {
-        region,
-        places: vec![0, 64, 128, 192],
-        read: |region, _| {
-            let queue = DeferQueue::attach(region).ok()?;
-            let _ = (queue.waiting(), queue.values().count());
-            Some(())
-        },
-    }
-}
-
-fn meters() -> Subject {
-    Subject {
-        region: guarded(Meters::bytes_for(4)),
-        places: vec![0],
-        read: |region, input| {
-            let meters = Meters::new(region, 4).ok()?;
-            let (rate, burst) = (u64::from(input.word()), 1 + u64::from(input.word()));
-            let before = region.to_vec(0, region.len());
-            let (now, bytes) = (u64::from_le_bytes(input.bytes()), input.word());
-            let (a, b, c) = (
-                SrTcm::new(rate, burst, burst / 2, 1 << 30).expect("rates"),
-                TrTcm::new(rate / 2, burst, rate, burst, 1 << 30).expect("rates"),
-                Rfc4115::new(rate, burst, rate, burst, 1 << 30).expect("rates"),
-            );
-            for id in 0..4 {
-                let _ = a.mark_blind(meters.at(id), now, bytes);
-                let _ = b.mark_blind(meters.at(id), now, bytes);
-                let _ = c.mark_blind(meters.at(id), now, bytes);
-            }
-            region.copy_in(0, &before);
-            Some(())
-        },
-    }
-}
-
-fn spsc() -> Subject {
-    let region = guarded(SpscRing::bytes_for(16));
-    SpscRing::create(region, 16)
-        .expect("a ring")
-        .enqueue_burst(&[1, 2, 3]);
-    Subject {
-        region,
-        places: vec![0, 64, 128, 192],
-        read: |region, _| {
-            let ring = SpscRing::attach(region).ok()?;
-            ring.window(&mut |_| {});
-            let _ = (ring.len(), ring.free(), ring.capacity());
-            ring.peek_burst(&mut [0; 40]);
-            Some(())
-        },
-    }
-}
-
-fn mpmc() -> Subject {
-    let region = guarded(MpmcRing::bytes_for(16));
-    MpmcRing::create(region, 16)
-        .expect("a ring")
-        .enqueue_burst(&[1, 2, 3]);
-    Subject {
-        region,
-        places: vec![0, 64, 128, 192],
-        read: |region, _| {
-            let ring = MpmcRing::attach(region).ok()?;
-            ring.window(&mut |_| {});
-            let _ = (ring.len(), ring.free(), ring.capacity());
-            Some(())
-        },
-    }
-}
-
-fn pool() -> Subject {
-    fn data() -> Region {
-        static DATA: OnceLock<Region> = OnceLock::new();
-        *DATA.get_or_init(|| guarded(Pool::data_bytes(64, 2048)))
-    }
-    let region = guarded(Pool::meta_bytes(64));
-    Pool::create(region, data(), 2048).expect("a pool");
-    Subject {
-        region,
-        places: vec![0, 64, 128, 4096],
-        read: |region, input| {
-            let pool = Pool::attach(region, data()).ok()?;
-            let m = input.word() % pool.count();
-            let _ = (pool.packet(m), pool.place(m), pool.bytes(m).1);
-            Some(())
-        },
-    }
+/// Views of a pool are leaked on purpose: their copies live as long as the process.
+#[unsafe(no_mangle)]
+extern "C" fn __lsan_is_turned_off() -> i32 {
+    1
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -64,7 +64,7 @@ impl Table for LpmWriter {
     }
 
     fn rules(&self) -> Rules {
-        let left = |(prefix, depth, hop)| ((u128::from::<u32>(prefix) << 96, depth), hop);
+        let left = |(prefix, depth, hop): (u32, u8, u16)| ((u128::from(prefix) << 96, depth), hop);
         self.rules().map(left).collect()
     }
 
@@ -167,7 +167,8 @@ fn prefix<T: Table>(input: &mut Input<'_>) -> (u128, u8) {
     let depth = input.byte() % (T::BITS + 1);
     let address = (place ^ noise << at) & mask(T::BITS);
     // Short rules of IPv4 paint half the table: few of them.
-    let depth = if T::BITS == 32 && depth < 12 && noise != 0 {
+    let short = T::BITS == 32 && (1..12).contains(&depth);
+    let depth = if short && input.byte() != 7 {
         24
     } else {
         depth
