@@ -122,6 +122,12 @@ impl Stats {
         self.load(Self::BESIDE + 8 * kind as usize)
     }
 
+    /// Whether it has met enough: changes of each structure, and some while it looked.
+    pub(crate) fn has_met(&self, changes: u64) -> bool {
+        let beside: u64 = Kind::ALL.map(|kind| self.beside(kind)).iter().sum();
+        self.least_changes() >= changes && beside > 0
+    }
+
     /// Of the structure of which it has met the fewest.
     pub(crate) fn least_changes(&self) -> u64 {
         let changes = Kind::ALL.map(|kind| self.changes(kind));

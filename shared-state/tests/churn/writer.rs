@@ -15,7 +15,7 @@ use crate::memory::{index_lines, plan, rule_sizes};
 use crate::oracle::{COVERS, KEYS, Kind, Oracle, is_there};
 
 /// Ids beyond those that the keys need: so few that each is used again at once.
-const SPARE_IDS: u32 = 2;
+const SPARE_IDS: u32 = 4;
 
 pub(crate) struct Writer {
     oracle: Oracle,
@@ -31,6 +31,8 @@ pub(crate) struct Writer {
     routes6: Lpm6Writer,
     rules: AclWriter,
     rule_ids: [Option<RuleId>; KEYS],
+    /// The token after which what rests of the rules may be used again.
+    rules_wait: Option<u64>,
     made: [u64; 4],
     random: u64,
     deadline: Instant,
@@ -65,6 +67,7 @@ impl Writer {
             routes6,
             rules: rules.expect("a classifier"),
             rule_ids: [None; KEYS],
+            rules_wait: None,
             made: [0; 4],
             random: 1,
             deadline,
@@ -84,19 +87,23 @@ impl Writer {
         self.lifelines.status(slot) == Status::Dead
     }
 
-    /// Makes a change somewhere, and waits for readers where it must.
+    /// Makes a change somewhere if there is room for it; what waits for readers does not hold the rest up.
     pub(crate) fn change(&mut self) {
         let r = self.draw();
         let key = (r >> 8) as usize % KEYS;
         // A cover changes seldom: it is under a quarter of the keys.
         let cover = (r >> 20).is_multiple_of(16);
         let place = if cover { KEYS + key % COVERS } else { key };
-        self.until("there is room for a change", |writer| match r % 32 {
-            0 => writer.change_rule(key),
-            1..=8 => writer.change_route(place),
-            9..=16 => writer.change_route6(place),
-            _ => writer.change_row(key),
-        });
+        let made = match r % 32 {
+            0 => self.change_rule(key),
+            1..=8 => self.change_route(place),
+            9..=16 => self.change_route6(place),
+            _ => self.change_row(key),
+        };
+        if !made && r >> 60 == 0 {
+            assert!(Instant::now() < self.deadline, "the readers never move on");
+            std::thread::yield_now();
+        }
     }
 
     /// Makes a change of a row if there is room for it now.
@@ -232,8 +239,18 @@ impl Writer {
         made
     }
 
-    /// A rule comes or goes; false if the readers had to move on first.
+    /// A rule comes or goes; false while the readers have to move on first.
     fn change_rule(&mut self, key: usize) -> bool {
+        let lifelines = self.lifelines;
+        if let Some(token) = self.rules_wait {
+            let is_dead = |slot| lifelines.status(slot) == Status::Dead;
+            if !self.qsbr.check(token, is_dead) {
+                return false;
+            }
+            // Nothing was changed since: all that rests is out of every reader's sight.
+            self.rules.quiesced().expect("no damage");
+            self.rules_wait = None;
+        }
         let standing = self.rule_ids[key];
         let made = self.oracle.change(Kind::Rules, key, |number| {
             let made = match standing {
@@ -249,24 +266,10 @@ impl Writer {
             }
         });
         if !made {
-            self.let_readers_move_on();
+            self.rules_wait = Some(self.qsbr.start());
         }
         self.made[Kind::Rules as usize] += u64::from(made);
         made
-    }
-
-    /// Waits until every reader was between two bursts, so that what rests of the rules may be used again.
-    fn let_readers_move_on(&mut self) {
-        let (qsbr, lifelines, deadline) = (self.qsbr, self.lifelines, self.deadline);
-        let token = qsbr.start();
-        while !qsbr.check(token, |slot| lifelines.status(slot) == Status::Dead) {
-            assert!(
-                Instant::now() < deadline,
-                "a reader never comes out of its burst"
-            );
-            std::thread::yield_now();
-        }
-        self.rules.quiesced().expect("no damage");
     }
 
     /// splitmix64.
