@@ -177,7 +177,10 @@ impl Lpm {
         if entry & EXTENDED != 0 && !self.tbl8.is_empty() {
             // Inside the table whatever the bytes are, as in a burst.
             let group = (entry - EXTENDED).min(self.groups() - 1);
-            entry = half(self.tbl8, group as usize * GROUP_ENTRIES + (address & 0xff) as usize);
+            entry = half(
+                self.tbl8,
+                group as usize * GROUP_ENTRIES + (address & 0xff) as usize,
+            );
         }
         if entry == 0 {
             entry = self.default.load(Ordering::Acquire);
