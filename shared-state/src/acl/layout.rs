@@ -1,5 +1,8 @@
 //! Where the parts of a classifier lie in its region.
 
+use baton_schema::Record;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use super::rule::{Family, RuleRecord};
 use super::{AclError, MAGIC};
 use crate::region::Region;
@@ -66,6 +69,37 @@ impl Sizes {
         Ok(())
     }
 }
+
+/// What a zone of a classifier begins with: its stored schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "acl.head", version = 1)]
+#[repr(C)]
+pub struct AclHead {
+    /// `acl1`.
+    #[field(kind = "text")]
+    pub magic: [u8; 4],
+    /// 4 or 6.
+    pub family: u32,
+    /// Room for rules.
+    pub rules: u32,
+    /// Room for classes.
+    pub classes: u32,
+    /// Room for trie nodes of 256 cells, in each of two tries.
+    pub big_nodes: u32,
+    /// Room for trie nodes of 16 cells, in each of two tries.
+    pub small_nodes: u32,
+    /// Room for blocks of 512 rules.
+    pub blocks: u32,
+    /// Room for versions.
+    pub versions: u32,
+    /// Zero.
+    pub _pad: [u8; 32],
+    /// The published version + 1, 0 = no rule.
+    pub root: u32,
+}
+
+const _: () = assert!(core::mem::offset_of!(AclHead, family) == 4);
+const _: () = assert!(core::mem::offset_of!(AclHead, root) == ROOT_AT);
 
 /// Offsets of all parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

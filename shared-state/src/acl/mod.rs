@@ -32,6 +32,10 @@
 //!              rows of 512 bits; index: row u16 of each class
 //! ```
 //!
+//! A tool shows [`AclHead`], the zone's stored schema. The rules are rows of a schema of their own ([`RuleRecord`]), but
+//! do not begin the zone; [`AclWriter::rules`] lists those that stand. Classes, tries and blocks are no rows: they say
+//! nothing that the rules do not.
+//!
 //! # Invariants
 //! - I1 A version and its blocks do not change while a reader can be in them, except for the
 //!   index of a class that no cell names yet.
@@ -69,7 +73,7 @@ mod writer;
 pub use classbench::{Filter, ImportError, import};
 pub use classify::{CHUNK, Simd};
 pub use error::AclError;
-pub use layout::{MAX_CATEGORIES, MAX_CLASSES, MAX_RULES, Sizes};
+pub use layout::{AclHead, MAX_CATEGORIES, MAX_CLASSES, MAX_RULES, Sizes};
 pub use rule::{Family, Key4, Key6, Prefix, Rule, RuleId, RuleRecord};
 pub use writer::AclWriter;
 

@@ -1,6 +1,36 @@
 //! Where the parts of a route table lie.
 
+use baton_schema::Record;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use super::GROUP_ENTRIES;
+
+/// What a zone of IPv4 routes begins with: its stored schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "lpm.head", version = 1)]
+#[repr(C)]
+pub struct LpmHead {
+    /// `lp24`.
+    #[field(kind = "text")]
+    pub magic: [u8; 4],
+    /// Groups of 256 addresses for prefixes longer than 24 bits.
+    pub groups: u32,
+    /// Next hop of the default route + 1, 0 = none.
+    pub default: u32,
+    /// Rules in the table.
+    pub rules: u32,
+    /// Zero.
+    pub _pad: [u8; 48],
+    /// The change that is under way: prefix, length and entry.
+    pub change: u64,
+    /// Its state: 0 = there is none.
+    pub state: u64,
+}
+
+const _: () = assert!(core::mem::offset_of!(LpmHead, groups) == GROUPS_AT);
+const _: () = assert!(core::mem::offset_of!(LpmHead, default) == DEFAULT_AT);
+const _: () = assert!(core::mem::offset_of!(LpmHead, rules) == RULES_AT);
+const _: () = assert!(core::mem::offset_of!(LpmHead, change) == INTENT_AT);
 
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"lp24");
 pub(super) const GROUPS_AT: usize = 4;

@@ -14,6 +14,9 @@
 //! own, so that an instance with nothing else touches no page of the tables. Next hops have 15
 //! bits: u16 entries are half of DPDK's, and the table is what the cache must hold.
 //!
+//! A tool shows [`LpmHead`], the zone's stored schema. The rules are no rows: each lies where its prefix says, with
+//! nothing beside it but its next hop; [`LpmWriter::rules`] lists them.
+//!
 //! [`Lpm`] is the readers' view: any number, any process, no locks. [`LpmWriter`] is the one
 //! writer at a time.
 //!
@@ -43,6 +46,7 @@ mod rib;
 mod simd;
 mod writer;
 
+pub use layout::LpmHead;
 pub use path::Path;
 
 use thiserror::Error;
@@ -170,9 +174,13 @@ impl Lpm {
     #[inline]
     pub fn lookup(&self, address: u32) -> Option<u16> {
         let mut entry = half(self.tbl24, address as usize >> 8);
-        if entry & EXTENDED != 0 {
-            let at = (entry - EXTENDED) as usize * GROUP_ENTRIES + (address & 0xff) as usize;
-            entry = half(self.tbl8, at);
+        if entry & EXTENDED != 0 && !self.tbl8.is_empty() {
+            // Inside the table whatever the bytes are, as in a burst.
+            let group = (entry - EXTENDED).min(self.groups() - 1);
+            entry = half(
+                self.tbl8,
+                group as usize * GROUP_ENTRIES + (address & 0xff) as usize,
+            );
         }
         if entry == 0 {
             entry = self.default.load(Ordering::Acquire);

@@ -250,3 +250,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_entry_that_names_no_group_is_looked_up_alike_by_every_path_and_inside_the_table() {
+    for groups in [0, 2] {
+        let region = Region::private(Lpm::bytes_for(groups));
+        let table = Lpm::create(region, groups).unwrap().reader();
+        let word = region.u32(layout::TBL24_AT + 0x0a_0000 * 2);
+        word.store((EXTENDED | 77) << 16 | EXTENDED | 1, Ordering::Relaxed);
+        let addresses: Vec<u32> = (0x0a00_0000..0x0a00_0200).collect();
+        let single = addresses
+            .iter()
+            .map(|a| table.lookup(*a).unwrap_or(NO_ROUTE));
+        let single: Vec<u16> = single.collect();
+        for table in Path::ALL
+            .into_iter()
+            .filter_map(|path| table.with_path(path))
+        {
+            let mut found = vec![0; addresses.len()];
+            table.lookup_burst(&addresses, &mut found);
+            assert_eq!(found, single, "{:?}, {groups} groups", table.path);
+        }
+    }
+}

@@ -1,5 +1,37 @@
 //! Where the parts of an IPv6 route table lie, and which bits of an address each level takes.
 
+use baton_schema::Record;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// What a zone of IPv6 routes begins with: its stored schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
+#[record(name = "lpm6.head", version = 1)]
+#[repr(C)]
+pub struct Lpm6Head {
+    /// `lp66`.
+    #[field(kind = "text")]
+    pub magic: [u8; 4],
+    /// Lines of 64 bytes for nodes.
+    pub lines: u32,
+    /// Next hop of the default route + 1, 0 = none.
+    pub default: u32,
+    /// Rules in the table.
+    pub rules: u32,
+    /// Zero.
+    pub _pad: [u8; 48],
+    /// Prefix of the change that is under way, high half and low.
+    pub prefix: [u64; 2],
+    /// Its length and entry.
+    pub change: u64,
+    /// Its state: 0 = there is none.
+    pub state: u64,
+}
+
+const _: () = assert!(core::mem::offset_of!(Lpm6Head, lines) == LINES_AT);
+const _: () = assert!(core::mem::offset_of!(Lpm6Head, default) == DEFAULT_AT);
+const _: () = assert!(core::mem::offset_of!(Lpm6Head, rules) == RULES_AT);
+const _: () = assert!(core::mem::offset_of!(Lpm6Head, prefix) == INTENT_AT);
+
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"lp66");
 pub(super) const LINES_AT: usize = 4;
 pub(super) const DEFAULT_AT: usize = 8;

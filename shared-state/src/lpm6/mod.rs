@@ -25,6 +25,9 @@
 //! The rules of a node lie in the node: tree and RIB are one thing, and change by one store.
 //! Rules up to /16 are in arrays as in [`crate::lpm`].
 //!
+//! A tool shows [`Lpm6Head`], the zone's stored schema. The rules are no rows: they lie in the nodes;
+//! [`Lpm6Writer::rules`] lists them.
+//!
 //! Order: a node is never changed but for `own`. A change builds a new one and stores its entry
 //! where the old one was named (Release): a reader gets the old or the new next hop for each
 //! address. Nodes that go away rest until a grace period of [`crate::rcu`] is over.
@@ -49,6 +52,7 @@ mod writer;
 use thiserror::Error;
 
 pub use crate::lpm::{NO_ROUTE, Path};
+pub use layout::Lpm6Head;
 pub use writer::Lpm6Writer;
 
 use layout::{LEVELS, WIDE_LEVELS, slot};

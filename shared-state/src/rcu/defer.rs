@@ -20,10 +20,10 @@ use crate::region::Region;
 use crate::sync::{AtomicU64, Ordering};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"dfrq");
-const CAPACITY_AT: usize = 4;
-const HEAD_AT: usize = 64;
-const TAIL_AT: usize = 128;
-const ENTRIES_AT: usize = 192;
+pub(super) const CAPACITY_AT: usize = 4;
+pub(super) const HEAD_AT: usize = 64;
+pub(super) const TAIL_AT: usize = 128;
+pub(super) const ENTRIES_AT: usize = 192;
 const ENTRY_WORDS: usize = 2;
 
 /// Values that wait for a grace period; copies are the same queue.

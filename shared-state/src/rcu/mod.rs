@@ -12,6 +12,9 @@
 //! 192 registered: a bit for each slot                    256 slots x 64 bytes: seen u64
 //! seen: 0 = offline | the token at its last quiescent state
 //! ```
+//! Tools show [`QsbrHead`] and [`DeferHead`], the zones' stored schemas. The readers' words and the queue's entries
+//! are no rows of these zones, which do not begin with them ([`Qsbr::is_online`], [`DeferQueue::values`]).
+//!
 //! Order: `start` is a locked add behind the unlinking stores; a reader loads the token (Acquire)
 //! and stores it into its slot (Release), `check` loads it (Acquire). So what a reader loaded
 //! before is over when `check` sees its token, and what it loads afterwards is the new. Going
@@ -27,8 +30,10 @@
 //! lifeline is not dead, so readers without one (tests) are waited for.
 
 mod defer;
+mod head;
 
 pub use defer::DeferQueue;
+pub use head::{DeferHead, QsbrHead};
 
 use thiserror::Error;
 

@@ -5,17 +5,16 @@
 //! Order: one writer, the shard's owner, with plain loads and stores (no locked instruction);
 //! a reader sees each word whole, and two words of different moments.
 //!
-//! Carry: when the layout changes, the new generation counts from zero on the frozen old one.
-//! [`Hot::fold_up`] adds the old counts at commit, [`Hot::fold_down`] the new ones to the old
-//! array at rollback, [`Hot::sum`] shows both together in between. A row made after the swap is
-//! [`FRESH`]: what the old array holds under its id belongs to a row that is gone.
+//! Carry: when the layout changes, the new generation counts from zero on the frozen old one, and is
+//! folded at commit or rollback (`fold`). A row made after the swap is [`FRESH`]: what the old array
+//! holds under its id belongs to a row that is gone.
 //!
-//! Failure: a fold cut short by a death has marked the rows it finished `FRESH`, so that doing it
-//! again passes them by; of one row, packets and bytes may be added twice.
+//! Failure: a count or a start cut short by a death leaves some words of one row as they were before.
+//! A fold cut short is done again.
 
 use core::marker::PhantomData;
 
-use baton_schema::{Loss, Migrate, Path, Record};
+use baton_schema::{Loss, Migrate, Record};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{RawRecords, TableError};
@@ -265,48 +264,6 @@ impl<H: HotWords> Hot<H> {
             .expect("the region was measured when the view was made")
     }
 
-    /// What a row has counted in all: on the frozen older generation and since.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub fn sum(&self, id: u32, old: &RawRecords, path: &Path) -> H {
-        let mut since = self.read(id);
-        if self.flags(id) & FRESH == 0 {
-            let mut total = read_up::<H>(id, old, path);
-            total.merge(&since);
-            since = total;
-        }
-        since
-    }
-
-    /// At commit: adds the frozen older generation's counts to a row, once.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub fn fold_up(&self, id: u32, old: &RawRecords, path: &Path) {
-        if self.flags(id) & FRESH != 0 {
-            return;
-        }
-        self.write(id, &self.sum(id, old, path));
-        self.mark_fresh(id);
-    }
-
-    /// At rollback: adds a row's counts to the older generation, and begins again at zero.
-    ///
-    /// # Panics
-    /// When there is no such row.
-    pub fn fold_down(&self, id: u32, old: &RawRecords, path: &Path) {
-        let total = self.sum(id, old, path);
-        let mut bytes = [0; MOST_BYTES];
-        let bytes = &mut bytes[..path.from_size()];
-        path.down(total.as_bytes(), bytes);
-        old.write(id, bytes);
-        let at = self.at(id);
-        self.set(at + H::PACKETS, 0);
-        self.set(at + H::BYTES, 0);
-        self.word(at + H::FLAGS).store(0, Relaxed);
-    }
-
     /// Brings a row into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
@@ -320,13 +277,8 @@ impl<H: HotWords> Hot<H> {
         self.word(self.at(id) + H::FLAGS).load(Relaxed)
     }
 
-    fn mark_fresh(&self, id: u32) {
-        let flags = self.word(self.at(id) + H::FLAGS);
-        flags.store(flags.load(Relaxed) | FRESH, Relaxed);
-    }
-
     #[inline]
-    fn add(&self, at: usize, n: u64) {
+    pub(super) fn add(&self, at: usize, n: u64) {
         match H::WIDTH {
             Width::W32 => {
                 let word = self.word(at);
@@ -339,8 +291,17 @@ impl<H: HotWords> Hot<H> {
         }
     }
 
+    /// The counter at `at`.
     #[inline]
-    fn set(&self, at: usize, n: u64) {
+    pub(super) fn get(&self, at: usize) -> u64 {
+        match H::WIDTH {
+            Width::W32 => self.word(at).load(Relaxed).into(),
+            Width::W64 => self.wide(at).load(Relaxed),
+        }
+    }
+
+    #[inline]
+    pub(super) fn set(&self, at: usize, n: u64) {
         match H::WIDTH {
             Width::W32 => self.word(at).store(n as u32, Relaxed),
             Width::W64 => self.wide(at).store(n, Relaxed),
@@ -348,7 +309,7 @@ impl<H: HotWords> Hot<H> {
     }
 
     #[inline]
-    fn word(&self, at: usize) -> &'static AtomicU32 {
+    pub(super) fn word(&self, at: usize) -> &'static AtomicU32 {
         &self.words[at / size_of::<u32>()]
     }
 
@@ -358,22 +319,9 @@ impl<H: HotWords> Hot<H> {
     }
 
     #[inline]
-    fn at(&self, id: u32) -> usize {
+    pub(super) fn at(&self, id: u32) -> usize {
         let rows = self.count_rows();
         assert!(id < rows, "row {id} of {rows}");
         id as usize * size_of::<H>()
     }
-}
-
-/// Most bytes of hot words in any version.
-const MOST_BYTES: usize = 64;
-
-fn read_up<H: HotWords>(id: u32, old: &RawRecords, path: &Path) -> H {
-    let mut stored = [0; MOST_BYTES];
-    let stored = &mut stored[..path.from_size()];
-    old.read(id, stored);
-    let mut bytes = [0; MOST_BYTES];
-    let bytes = &mut bytes[..path.to_size()];
-    path.up(stored, bytes);
-    H::read_from_bytes(bytes).expect("a path ends at the record it was asked for")
 }

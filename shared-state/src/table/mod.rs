@@ -16,6 +16,7 @@
 //! [`IdSpace::rebuild`] or [`IndexShard::rebuild`]) or nothing.
 
 mod dirty;
+mod fold;
 mod hash;
 mod hot;
 mod ids;

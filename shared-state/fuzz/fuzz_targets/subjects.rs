@@ -1,0 +1,184 @@
+//! What `attach` attaches to, beside routes and rules.
+
+use std::sync::OnceLock;
+
+use baton_shared_state::Region;
+use baton_shared_state::mempool::Pool;
+use baton_shared_state::meter::{Meters, Rfc4115, SrTcm, TrTcm};
+use baton_shared_state::rcu::{DeferQueue, Qsbr};
+use baton_shared_state::ring::{MpmcRing, SpscRing};
+use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index};
+
+use crate::{Subject, guarded};
+
+pub fn index() -> Subject {
+    let region = guarded(Index::bytes_for(2, 4));
+    let index = Index::create(region, 2, 4, 3).expect("an index");
+    (0..20).for_each(|id| {
+        _ = index
+            .shard(1)
+            .insert(0x1234_5678_9abc_def0 ^ u64::from(id), id)
+    });
+    Subject {
+        region,
+        places: vec![0, 64, 64 + 64 * 5],
+        read: |region, input| {
+            let index = Index::attach(region).ok()?;
+            let shard = index.shard(index.shards() - 1);
+            let hashes: [u64; 32] = core::array::from_fn(|_| u64::from_le_bytes(input.bytes()));
+            let mut ids = [0; 32];
+            shard.find_burst(&hashes, |_| {}, |i, id| id as usize != i, &mut ids);
+            hashes.iter().for_each(|hash| _ = shard.probe_length(*hash));
+            Some(())
+        },
+    }
+}
+
+pub fn ids() -> Subject {
+    let plan = IdPlan::new(200, 2).expect("a plan");
+    let region = guarded(IdSpace::bytes_for(&plan));
+    IdSpace::create(region, plan).expect("ids");
+    Subject {
+        region,
+        places: vec![0, 64, 128],
+        read: |region, input| {
+            let space = IdSpace::attach(region).ok()?;
+            let shards = space.plan().shards as u16;
+            let shard = space.shard(input.half() % shards);
+            let _ = shard.available();
+            let _ = space.ranges(input.half()).flatten().take(10_000).count();
+            let _ = space.shard_of(input.word() % space.total());
+            Some(())
+        },
+    }
+}
+
+pub fn dirty() -> Subject {
+    let region = guarded(Dirty::bytes_for(5000));
+    Dirty::create(region, 5000).expect("a bitmap");
+    Subject {
+        region,
+        places: vec![0, 64, 72, 80],
+        read: |region, _| {
+            let bitmap = Dirty::attach(region).ok()?;
+            let _ = (bitmap.len(), bitmap.is_empty());
+            let before = region.to_vec(0, region.len());
+            bitmap.drain(|id| assert!(id < bitmap.ids().next_multiple_of(64)));
+            region.copy_in(0, &before);
+            Some(())
+        },
+    }
+}
+
+pub fn qsbr() -> Subject {
+    let region = guarded(Qsbr::bytes());
+    let qsbr = Qsbr::create(region).expect("words of readers");
+    qsbr.reader(5).expect("a slot").online();
+    Subject {
+        region,
+        places: vec![0, 64, 128, 192, 256, 256 + 64 * 5],
+        read: |region, input| {
+            let before = region.to_vec(0, region.len());
+            let qsbr = Qsbr::attach(region).ok()?;
+            let token = u64::from_le_bytes(input.bytes());
+            let dead = input.byte();
+            qsbr.check(token, |slot| slot as u8 % 8 < dead);
+            let _ = qsbr.is_online(input.half());
+            region.copy_in(0, &before);
+            Some(())
+        },
+    }
+}
+
+pub fn queue() -> Subject {
+    let region = guarded(DeferQueue::bytes_for(6));
+    DeferQueue::create(region, 6).expect("a queue");
+    Subject {
+        region,
+        places: vec![0, 64, 128, 192],
+        read: |region, _| {
+            let queue = DeferQueue::attach(region).ok()?;
+            let _ = (queue.waiting(), queue.values().count());
+            Some(())
+        },
+    }
+}
+
+pub fn meters() -> Subject {
+    Subject {
+        region: guarded(Meters::bytes_for(4)),
+        places: vec![0],
+        read: |region, input| {
+            let meters = Meters::new(region, 4).ok()?;
+            let (rate, burst) = (u64::from(input.word()), 1 + u64::from(input.word()));
+            let before = region.to_vec(0, region.len());
+            let (now, bytes) = (u64::from_le_bytes(input.bytes()), input.word());
+            let (a, b, c) = (
+                SrTcm::new(rate, burst, burst / 2, 1 << 30).expect("rates"),
+                TrTcm::new(rate / 2, burst, rate, burst, 1 << 30).expect("rates"),
+                Rfc4115::new(rate, burst, rate, burst, 1 << 30).expect("rates"),
+            );
+            for id in 0..4 {
+                let _ = a.mark_blind(meters.at(id), now, bytes);
+                let _ = b.mark_blind(meters.at(id), now, bytes);
+                let _ = c.mark_blind(meters.at(id), now, bytes);
+            }
+            region.copy_in(0, &before);
+            Some(())
+        },
+    }
+}
+
+pub fn spsc() -> Subject {
+    let region = guarded(SpscRing::bytes_for(16));
+    SpscRing::create(region, 16)
+        .expect("a ring")
+        .enqueue_burst(&[1, 2, 3]);
+    Subject {
+        region,
+        places: vec![0, 64, 128, 192],
+        read: |region, _| {
+            let ring = SpscRing::attach(region).ok()?;
+            ring.window(&mut |_| {});
+            let _ = (ring.len(), ring.free(), ring.capacity());
+            ring.peek_burst(&mut [0; 40]);
+            Some(())
+        },
+    }
+}
+
+pub fn mpmc() -> Subject {
+    let region = guarded(MpmcRing::bytes_for(16));
+    MpmcRing::create(region, 16)
+        .expect("a ring")
+        .enqueue_burst(&[1, 2, 3]);
+    Subject {
+        region,
+        places: vec![0, 64, 128, 192],
+        read: |region, _| {
+            let ring = MpmcRing::attach(region).ok()?;
+            ring.window(&mut |_| {});
+            let _ = (ring.len(), ring.free(), ring.capacity());
+            Some(())
+        },
+    }
+}
+
+pub fn pool() -> Subject {
+    fn data() -> Region {
+        static DATA: OnceLock<Region> = OnceLock::new();
+        *DATA.get_or_init(|| guarded(Pool::data_bytes(64, 2048)))
+    }
+    let region = guarded(Pool::meta_bytes(64));
+    Pool::create(region, data(), 2048).expect("a pool");
+    Subject {
+        region,
+        places: vec![0, 64, 128, 4096],
+        read: |region, input| {
+            let pool = Pool::attach(region, data()).ok()?;
+            let m = input.word() % pool.count();
+            let _ = (pool.packet(m), pool.place(m), pool.bytes(m).1);
+            Some(())
+        },
+    }
+}
