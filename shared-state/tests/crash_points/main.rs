@@ -7,6 +7,7 @@
 
 mod cases;
 mod memory;
+mod rings;
 
 use std::process::ExitCode;
 
