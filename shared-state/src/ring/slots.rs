@@ -27,6 +27,10 @@ impl Slots {
     /// Stores elements from `position` on. They are at most the capacity.
     #[inline]
     pub(super) fn put(self, position: u64, from: &[u32]) {
+        let at = position as usize & (self.0.len() - 1);
+        if let Some(slots) = self.0.get(at..at + from.len()) {
+            return fill(slots, from);
+        }
         let (first, second) = self.part(position, from.len());
         let (head, tail) = from.split_at(first.len());
         fill(first, head);
@@ -36,6 +40,10 @@ impl Slots {
     /// Copies the elements from `position` on. `to` holds at most the capacity.
     #[inline]
     pub(super) fn get(self, position: u64, to: &mut [u32]) {
+        let at = position as usize & (self.0.len() - 1);
+        if let Some(slots) = self.0.get(at..at + to.len()) {
+            return copy(slots, to);
+        }
         let (first, second) = self.part(position, to.len());
         let (head, tail) = to.split_at_mut(first.len());
         copy(first, head);

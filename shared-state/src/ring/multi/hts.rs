@@ -3,7 +3,7 @@
 //! One word says where the side stands and who holds what follows, if anybody.
 //!
 //! Order: note (start, n), then the compare-and-swap of the word that holds it (AcqRel); slots;
-//! the word with its new position and nobody (Release); note FREE.
+//! the word with its new position and nobody (Release). The note counts only while the word names it.
 //!
 //! Failure: a dead holder is named by the word. Nothing it did counts: a repair gives the word back
 //! with its old position. Until then the others wait, and say so to whoever asked for it.
@@ -55,17 +55,16 @@ impl Hand {
     /// Gives the first `n` of the positions to the other side, and the rest back.
     #[inline]
     pub(super) fn hts_finish(&self, held: Held, n: usize) {
-        self.side.hts_leave(self.me, after(held.start, n));
+        self.side.hts_leave(after(held.start, n));
     }
 }
 
 impl Side {
-    /// Leaves the word, which `party` holds, at a position.
+    /// Leaves the word at a position, for whoever holds it.
     #[inline]
-    pub(super) fn hts_leave(&self, party: usize, position: u64) {
+    pub(super) fn hts_leave(&self, position: u64) {
         let free = Word::held(position, None);
         self.head.store(free.0, Ordering::Release);
-        self.note(party).store(Note::free(0).0, Ordering::Release);
     }
 
     pub(super) fn hts_in_flight(&self, party: usize) -> Option<Held> {

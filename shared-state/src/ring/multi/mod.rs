@@ -148,16 +148,11 @@ impl Ring {
         ahead(end, start).wrapping_sub(1) < self.slots.capacity() as u64
     }
 
-    /// How many of the `have` positions from `start` hold `want` elements, or all there are.
+    /// How many of the `have` positions from `start` hold `want` elements; 0 if they do not.
     #[cold]
-    fn span(&self, start: u64, have: usize, want: usize, all: bool) -> usize {
-        let have = have.min(MOST);
-        let mut elements = (0..have).filter(|i| self.element(start, *i) != NONE);
-        match elements.nth(want - 1) {
-            Some(last) => last + 1,
-            None if all => 0,
-            None => have,
-        }
+    fn span(&self, start: u64, have: usize, want: usize) -> usize {
+        let mut elements = (0..have.min(MOST)).filter(|i| self.element(start, *i) != NONE);
+        elements.nth(want - 1).map_or(0, |last| last + 1)
     }
 
     /// Shows what a consumer holds, holes left out; how many there were.
@@ -215,6 +210,7 @@ impl Party {
     }
 
     /// Takes as many elements as there are and `to` can hold, oldest first; returns how many.
+    /// Where it comes upon a hole it may stop behind it, though there is more.
     #[inline]
     pub fn dequeue_burst(&self, to: &mut [u32]) -> usize {
         self.take::<false>(to, &mut || false).unwrap_or(0)
@@ -238,13 +234,18 @@ impl Party {
 
     /// Takes up to `most` elements and shows each to `claim` before it counts as taken, so that
     /// a death leaves it to a repair of this ring, to what `claim` has stored, or to both.
-    pub fn dequeue_with(&self, most: usize, claim: impl FnMut(usize, u32)) -> usize {
+    pub fn dequeue_with(&self, most: usize, mut claim: impl FnMut(usize, u32)) -> usize {
         let give_up = &mut || false;
-        let Ok(Some(held)) = self.reserve_elements::<false>(most, give_up) else {
-            return 0;
-        };
-        let found = self.ring.each(held, claim);
-        self.consumer.finish(held, give_up).map_or(0, |()| found)
+        loop {
+            let Ok(Some(held)) = self.reserve_elements::<false>(most, give_up) else {
+                return 0;
+            };
+            let found = self.ring.each(held, &mut claim);
+            let finished = self.consumer.finish(held, give_up);
+            if found > 0 || finished.is_err() {
+                return found;
+            }
+        }
     }
 
     /// Reserves as a producer and goes no further, as if it died there.
@@ -278,38 +279,47 @@ impl Party {
         to: &mut [u32],
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
-        let Some(held) = self.reserve_elements::<ALL>(to.len(), give_up)? else {
-            return Ok(0);
-        };
-        let found = if self.ring.hole_ahead(held.start) {
-            self.ring.each(held, |i, element| to[i] = element)
-        } else {
-            self.ring.slots.get(held.start, &mut to[..held.n]);
-            held.n
-        };
-        self.consumer.finish(held, give_up)?;
-        Ok(found)
+        loop {
+            let Some(held) = self.reserve_elements::<ALL>(to.len(), give_up)? else {
+                return Ok(0);
+            };
+            if !self.ring.hole_ahead(held.start) {
+                self.ring.slots.get(held.start, &mut to[..held.n]);
+                self.consumer.finish(held, give_up)?;
+                return Ok(held.n);
+            }
+            let found = self.ring.each(held, |i, element| to[i] = element);
+            self.consumer.finish(held, give_up)?;
+            if found > 0 {
+                return Ok(found);
+            }
+            // Nothing but a hole: there may be something behind it.
+        }
     }
 
-    /// Reserves positions with up to `want` elements (`ALL`: with so many, or none).
+    /// Reserves up to `want` positions (`ALL`: those that hold so many elements, or none).
     #[inline(always)]
     fn reserve_elements<const ALL: bool>(
         &self,
         want: usize,
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<Option<Held>, Stalled> {
+        let ring = &self.ring;
+        if !ALL {
+            let plan = |_, have| whole::<false>(want, have);
+            return self.consumer.reserve(want, plan, give_up);
+        }
         if want == 0 {
             return Ok(None);
         }
-        let ring = &self.ring;
         // Among holes it takes more positions than elements.
         let near = ring.hole_ahead(ring.consumers.load_head().position());
-        let ask = if near { ring.slots.capacity() } else { want };
+        let ask = if near { ring.capacity() } else { want };
         let plan = |start, have| {
             if ring.hole_ahead(start) {
-                return ring.span(start, have, want, ALL);
+                return ring.span(start, have, want);
             }
-            whole::<ALL>(want, have)
+            whole::<true>(want, have)
         };
         self.consumer.reserve(ask, plan, give_up)
     }

@@ -2,12 +2,13 @@
 //!
 //! Order
 //! - note (TRY: start, n, and who reserved before), then the compare-and-swap of the head
-//!   (Release) that reserves; slots; the tail, once it stands at `start` (Release); note FREE.
+//!   (Release) that reserves; slots; the tail, once it stands at `start` (Release). The note stays
+//!   until the next one: a chain that leads to a finished one is behind the tail.
 //! - A party loads the tail (Acquire) before it moves it on, so what its predecessors did comes with it.
 //!
 //! Invariants
 //! - I1 A head names its last reserver and where that one's reservation ends. While it stands the
-//!   reserver's note is that reservation, or is done with it: a later one ends later.
+//!   reserver's note is that reservation, or one it tries since, which ends later.
 //! - I2 Whoever reserves after others that are not finished cannot finish before them, so its note
 //!   stays, and names the one before it. From the head back, reservations not finished are a chain.
 //!
@@ -63,18 +64,17 @@ impl Hand {
         while self.side.load_tail().position() != held.start {
             wait.again(give_up)?;
         }
-        self.side.mt_advance(self.me, held);
+        self.side.mt_advance(held);
         Ok(())
     }
 }
 
 impl Side {
-    /// Moves the tail, which stands at the start of what `party` holds, to its end.
+    /// Moves the tail, which stands at the start of a reservation, to its end.
     #[inline]
-    pub(super) fn mt_advance(&self, party: usize, held: Held) {
+    pub(super) fn mt_advance(&self, held: Held) {
         let end = Word::new(after(held.start, held.n), 0);
         self.tail.store(end.0, Ordering::Release);
-        self.note(party).store(Note::free(0).0, Ordering::Release);
     }
 
     pub(super) fn mt_in_flight(&self, party: usize, capacity: usize) -> Option<Held> {

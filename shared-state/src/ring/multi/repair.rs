@@ -1,14 +1,14 @@
 //! What becomes of a dead party's reservations, and what is in a ring.
 //!
 //! Order
-//! - producer's: [`NONE`] into each of its slots, the end of the hole, the tail, its note FREE.
-//! - consumer's: each element to the repairer, the tail, the note FREE.
+//! - producer's: [`NONE`] into each of its slots, the end of the hole, the tail (RTS: its note FREE).
+//! - consumer's: each element to the repairer, the tail (RTS: the note FREE).
 //!
-//! Failure: a repairer that dies leaves the note and is repeated as a whole; only what it gave to
-//! its caller it gives again.
+//! Failure: a repairer that dies leaves the reservation in flight, and the repair is repeated as a
+//! whole; only what it gave to its caller it gives again.
 
 use super::side::{Held, Side};
-use super::words::{Note, after, ahead};
+use super::words::{after, ahead};
 use super::{Mode, NONE, Ring};
 use crate::sync::Ordering;
 
@@ -21,17 +21,16 @@ impl Side {
     /// Finishes a dead party's reservation, which is the next.
     fn advance(&self, dead: usize, held: Held) {
         match self.mode {
-            Mode::Mt => self.mt_advance(dead, held),
+            Mode::Mt => self.mt_advance(held),
             Mode::Rts => self.rts_advance(dead, held),
-            Mode::Hts => self.hts_leave(dead, held.start),
+            Mode::Hts => self.hts_leave(held.start),
         }
     }
 
-    /// Frees the note of a dead party that has nothing in flight.
+    /// Frees the note of a dead party that has nothing in flight, where notes are freed.
     fn clear(&self, dead: usize) {
-        match self.mode {
-            Mode::Rts => self.rts_clear(dead),
-            Mode::Mt | Mode::Hts => self.note(dead).store(Note::free(0).0, Ordering::Release),
+        if self.mode == Mode::Rts {
+            self.rts_clear(dead);
         }
     }
 
