@@ -46,8 +46,7 @@ impl Hand {
                 Ordering::Relaxed,
             );
             if swapped.is_ok() {
-                let turn = 0;
-                return Ok(Some(Held { start, n, turn }));
+                return Ok(Some(Held::new(start, n)));
             }
         }
     }
@@ -71,7 +70,6 @@ impl Side {
         let head = self.load_head();
         let start = head.position();
         let n = self.load_note(party).n();
-        let turn = 0;
-        (head == Word::held(start, Some(party))).then_some(Held { start, n, turn })
+        (head == Word::held(start, Some(party))).then_some(Held::new(start, n))
     }
 }

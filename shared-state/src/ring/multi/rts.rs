@@ -25,7 +25,7 @@ use super::words::{Note, State, TURNS, Word, after};
 use crate::sync::Ordering;
 
 impl Hand {
-    #[inline]
+    #[inline(never)]
     pub(super) fn rts_reserve(
         &self,
         want: usize,
@@ -59,7 +59,8 @@ impl Hand {
                 Ordering::Relaxed,
             );
             if swapped.is_ok() {
-                return Some(Held { start, n, turn });
+                let held = Held::new(start, n);
+                return Some(Held { turn, ..held });
             }
             tried = true;
         }
@@ -167,10 +168,8 @@ impl Side {
         if finished || self.load_note(party).state() == State::Done {
             return None;
         }
-        Some(Held {
-            start: note.start_before(head.position()),
-            n: note.n(),
-            turn: note.extra(),
-        })
+        let held = Held::new(note.start_before(head.position()), note.n());
+        let turn = note.extra();
+        Some(Held { turn, ..held })
     }
 }
