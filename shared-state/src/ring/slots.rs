@@ -31,12 +31,6 @@ impl Slots {
         if let Some(slots) = self.0.get(at..at + from.len()) {
             return fill(slots, from);
         }
-        self.put_around(position, from);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn put_around(self, position: u64, from: &[u32]) {
         let (first, second) = self.part(position, from.len());
         let (head, tail) = from.split_at(first.len());
         fill(first, head);
@@ -50,12 +44,6 @@ impl Slots {
         if let Some(slots) = self.0.get(at..at + to.len()) {
             return copy(slots, to);
         }
-        self.get_around(position, to);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn get_around(self, position: u64, to: &mut [u32]) {
         let (first, second) = self.part(position, to.len());
         let (head, tail) = to.split_at_mut(first.len());
         copy(first, head);

@@ -46,7 +46,8 @@ impl Hand {
                 Ordering::Relaxed,
             );
             if swapped.is_ok() {
-                return Ok(Some(Held::new(start, n)));
+                let turn = 0;
+                return Ok(Some(Held { start, n, turn }));
             }
         }
     }
@@ -70,6 +71,7 @@ impl Side {
         let head = self.load_head();
         let start = head.position();
         let n = self.load_note(party).n();
-        (head == Word::held(start, Some(party))).then_some(Held::new(start, n))
+        let turn = 0;
+        (head == Word::held(start, Some(party))).then_some(Held { start, n, turn })
     }
 }

@@ -43,7 +43,7 @@ use super::NONE;
 use super::slots::Slots;
 use crate::sync::{AtomicU64, Ordering};
 pub use peek::Hold;
-use side::{HTS, Hand, Held, MT, RTS};
+use side::{Hand, Held};
 pub(super) use side::{LINE_WORDS, Side};
 use words::{MOST, ahead};
 
@@ -235,17 +235,26 @@ impl Party {
     /// Takes up to `most` elements and shows each to `claim` before it counts as taken, so that
     /// a death leaves it to a repair of this ring, to what `claim` has stored, or to both. At a hole
     /// as [`Party::dequeue_burst`].
-    pub fn dequeue_with(&self, most: usize, claim: impl FnMut(usize, u32)) -> usize {
-        match self.consumer.side.mode {
-            Mode::Mt => self.claim_in::<MT>(most, claim),
-            Mode::Rts => self.claim_in::<RTS>(most, claim),
-            Mode::Hts => self.claim_in::<HTS>(most, claim),
+    pub fn dequeue_with(&self, most: usize, mut claim: impl FnMut(usize, u32)) -> usize {
+        let give_up = &mut || false;
+        loop {
+            let Ok(Some(held)) = self.reserve_elements::<false>(most, give_up) else {
+                return 0;
+            };
+            let found = self.ring.each(held, &mut claim);
+            let finished = self.consumer.finish(held, give_up);
+            if found > 0 || finished.is_err() {
+                return found;
+            }
         }
     }
 
+    /// Reserves as a producer and goes no further, as if it died there.
     #[cfg(all(test, loom))]
     pub(super) fn reserve_and_stop(&self, n: usize) {
-        self.producer.reserve_and_stop(n);
+        let plan = |_, room: usize| room.min(n);
+        // In mode HTS another may hold it: then it dies before.
+        let _ = self.producer.reserve(n, plan, &mut || true);
     }
 
     #[inline(always)]
@@ -254,28 +263,14 @@ impl Party {
         from: &[u32],
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
-        match self.producer.side.mode {
-            Mode::Mt => self.put_in::<MT, ALL>(from, give_up),
-            Mode::Rts => self.put_in::<RTS, ALL>(from, give_up),
-            Mode::Hts => self.put_in::<HTS, ALL>(from, give_up),
-        }
-    }
-
-    #[inline(always)]
-    fn put_in<const MODE: u8, const ALL: bool>(
-        &self,
-        from: &[u32],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
         debug_assert!(!from.contains(&NONE), "NONE is not an element");
         let want = from.len();
-        let slots = self.ring.slots;
         let plan = |_, room| whole::<ALL>(want, room);
-        let Some(held) = self.producer.reserve::<MODE>(want, plan, give_up)? else {
+        let Some(held) = self.producer.reserve(want, plan, give_up)? else {
             return Ok(0);
         };
-        slots.put(held.start, &from[..held.n]);
-        self.producer.finish::<MODE>(held, give_up)?;
+        self.ring.slots.put(held.start, &from[..held.n]);
+        self.producer.finish(held, give_up)?;
         Ok(held.n)
     }
 
@@ -285,32 +280,17 @@ impl Party {
         to: &mut [u32],
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
-        match self.consumer.side.mode {
-            Mode::Mt => self.take_in::<MT, ALL>(to, give_up),
-            Mode::Rts => self.take_in::<RTS, ALL>(to, give_up),
-            Mode::Hts => self.take_in::<HTS, ALL>(to, give_up),
-        }
-    }
-
-    #[inline(always)]
-    fn take_in<const MODE: u8, const ALL: bool>(
-        &self,
-        to: &mut [u32],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        let slots = self.ring.slots;
         loop {
-            let held = self.reserve_elements::<MODE, ALL>(to.len(), give_up)?;
-            let Some(held) = held else {
+            let Some(held) = self.reserve_elements::<ALL>(to.len(), give_up)? else {
                 return Ok(0);
             };
             if !self.ring.hole_ahead(held.start) {
-                slots.get(held.start, &mut to[..held.n]);
-                self.consumer.finish::<MODE>(held, give_up)?;
+                self.ring.slots.get(held.start, &mut to[..held.n]);
+                self.consumer.finish(held, give_up)?;
                 return Ok(held.n);
             }
             let found = self.ring.each(held, |i, element| to[i] = element);
-            self.consumer.finish::<MODE>(held, give_up)?;
+            self.consumer.finish(held, give_up)?;
             if found > 0 {
                 return Ok(found);
             }
@@ -318,25 +298,9 @@ impl Party {
         }
     }
 
-    #[inline(always)]
-    fn claim_in<const MODE: u8>(&self, most: usize, mut claim: impl FnMut(usize, u32)) -> usize {
-        let give_up = &mut || false;
-        loop {
-            let held = self.reserve_elements::<MODE, false>(most, give_up);
-            let Ok(Some(held)) = held else {
-                return 0;
-            };
-            let found = self.ring.each(held, &mut claim);
-            let finished = self.consumer.finish::<MODE>(held, give_up);
-            if found > 0 || finished.is_err() {
-                return found;
-            }
-        }
-    }
-
     /// Reserves up to `want` positions (`ALL`: those that hold so many elements, or none).
     #[inline(always)]
-    fn reserve_elements<const MODE: u8, const ALL: bool>(
+    fn reserve_elements<const ALL: bool>(
         &self,
         want: usize,
         give_up: &mut impl FnMut() -> bool,
@@ -344,7 +308,7 @@ impl Party {
         let ring = &self.ring;
         if !ALL {
             let plan = |_, have| whole::<false>(want, have);
-            return self.consumer.reserve::<MODE>(want, plan, give_up);
+            return self.consumer.reserve(want, plan, give_up);
         }
         if want == 0 {
             return Ok(None);
@@ -358,26 +322,17 @@ impl Party {
             }
             whole::<true>(want, have)
         };
-        self.consumer.reserve::<MODE>(ask, plan, give_up)
+        self.consumer.reserve(ask, plan, give_up)
     }
 }
 
 /// How many of `want` to move where `have` can be: all or none, or as many as go.
-///
-/// The usual case is a branch and not a minimum: so the note and the compare-and-swap need not wait
-/// for what comes of the loads.
 #[inline(always)]
 fn whole<const ALL: bool>(want: usize, have: usize) -> usize {
-    if want <= have && want <= MOST {
-        return want;
+    if ALL {
+        return if want <= have.min(MOST) { want } else { 0 };
     }
-    fewer::<ALL>(have)
-}
-
-#[cold]
-#[inline(never)]
-fn fewer<const ALL: bool>(have: usize) -> usize {
-    if ALL { 0 } else { have.min(MOST) }
+    want.min(have).min(MOST)
 }
 
 impl core::fmt::Debug for Ring {

@@ -31,9 +31,6 @@ impl Hand {
         loop {
             let seen = self.side.load_head();
             let start = seen.position();
-            // Loaded here and not when it finishes: after a compare-and-swap every load has to wait.
-            // If it stands at `start` and the swap succeeds, nobody but the new holder moves it.
-            let first = self.side.load_tail().position() == start;
             let Some(available) = self.available(start, want) else {
                 continue;
             };
@@ -51,8 +48,8 @@ impl Hand {
                 Ordering::Relaxed,
             );
             if swapped.is_ok() {
-                let held = Held::new(start, n);
-                return Some(Held { first, ..held });
+                let turn = 0;
+                return Some(Held { start, n, turn });
             }
         }
     }
@@ -63,11 +60,9 @@ impl Hand {
         held: Held,
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<(), Stalled> {
-        if !held.first {
-            let mut wait = Wait::default();
-            while self.side.load_tail().position() != held.start {
-                wait.again(give_up)?;
-            }
+        let mut wait = Wait::default();
+        while self.side.load_tail().position() != held.start {
+            wait.again(give_up)?;
         }
         self.side.mt_advance(held);
         Ok(())
@@ -86,7 +81,11 @@ impl Side {
         let head = self.load_head();
         let note = self.mt_reservation(head, party)?;
         let left = note.until_end(self.load_tail().position());
-        let held = Held::new(note.start_before(head.position()), note.n());
+        let held = Held {
+            start: note.start_before(head.position()),
+            n: note.n(),
+            turn: 0,
+        };
         (1..=capacity as u64).contains(&left).then_some(held)
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Failure: as in any HTS operation. What is held counts as untouched until [`Hold::finish`], whoever dies.
 
-use super::side::{HTS, Hand, Held};
+use super::side::{Hand, Held};
 use super::words::MOST;
 use super::{Mode, Party, Stalled};
 use crate::ring::slots::Slots;
@@ -59,7 +59,7 @@ impl Party {
             "a ring in mode {mode:?} cannot be peeked"
         );
         let plan = |_, available: usize| most.min(available).min(MOST);
-        let held = hand.reserve::<HTS>(most, plan, &mut give_up)?;
+        let held = hand.reserve(most, plan, &mut give_up)?;
         Ok(held.map(|held| Hold {
             hand,
             slots: self.ring.slots,

@@ -25,7 +25,7 @@ use super::words::{Note, State, TURNS, Word, after};
 use crate::sync::Ordering;
 
 impl Hand {
-    #[inline(never)]
+    #[inline]
     pub(super) fn rts_reserve(
         &self,
         want: usize,
@@ -59,8 +59,7 @@ impl Hand {
                 Ordering::Relaxed,
             );
             if swapped.is_ok() {
-                let held = Held::new(start, n);
-                return Some(Held { turn, ..held });
+                return Some(Held { start, n, turn });
             }
             tried = true;
         }
@@ -168,8 +167,10 @@ impl Side {
         if finished || self.load_note(party).state() == State::Done {
             return None;
         }
-        let held = Held::new(note.start_before(head.position()), note.n());
-        let turn = note.extra();
-        Some(Held { turn, ..held })
+        Some(Held {
+            start: note.start_before(head.position()),
+            n: note.n(),
+            turn: note.extra(),
+        })
     }
 }

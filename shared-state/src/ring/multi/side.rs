@@ -10,11 +10,6 @@ use crate::sync::{AtomicU64, Ordering};
 pub(in crate::ring) const LINE_WORDS: usize = 8;
 const SEEN_AT: usize = 2;
 
-/// The modes as numbers, so that each has code of its own.
-pub(super) const MT: u8 = Mode::Mt as u8;
-pub(super) const RTS: u8 = Mode::Rts as u8;
-pub(super) const HTS: u8 = Mode::Hts as u8;
-
 /// The words of a side.
 #[derive(Clone, Copy)]
 pub(in crate::ring) struct Side {
@@ -72,21 +67,6 @@ pub(super) struct Held {
     pub(super) n: usize,
     /// The operation's number (RTS).
     pub(super) turn: u64,
-    /// Nobody was in front of it (MT); if false, somebody may have been.
-    pub(super) first: bool,
-}
-
-impl Held {
-    #[inline]
-    pub(super) fn new(start: u64, n: usize) -> Held {
-        let (turn, first) = (0, false);
-        Held {
-            start,
-            n,
-            turn,
-            first,
-        }
-    }
 }
 
 /// A party at one side.
@@ -126,11 +106,6 @@ impl Hand {
         if known >= want as u64 && known <= self.capacity {
             return Some(known as usize);
         }
-        self.look(start)
-    }
-
-    fn look(&self, start: u64) -> Option<usize> {
-        let upto = |seen: u64| ahead(seen.wrapping_add(self.lead), start);
         let now = Word(self.other.load(Ordering::Acquire)).position();
         self.seen.store(now, Ordering::Relaxed);
         let known = upto(now);
@@ -139,43 +114,30 @@ impl Hand {
 
     /// Reserves as many positions as `plan` makes of a start and of how many there are.
     #[inline(always)]
-    pub(super) fn reserve<const MODE: u8>(
+    pub(super) fn reserve(
         &self,
         want: usize,
         plan: impl Fn(u64, usize) -> usize,
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<Option<Held>, Stalled> {
-        match MODE {
-            MT => Ok(self.mt_reserve(want, plan)),
-            RTS => Ok(self.rts_reserve(want, plan)),
-            _ => self.hts_reserve(want, plan, give_up),
-        }
-    }
-
-    /// Reserves and goes no further, as if its party died there; in mode HTS, before, if another
-    /// party holds the word.
-    #[cfg(test)]
-    pub(super) fn reserve_and_stop(&self, n: usize) -> Option<Held> {
-        let (plan, give_up) = (|_, room: usize| room.min(n), &mut || true);
         match self.side.mode {
-            Mode::Mt => self.reserve::<MT>(n, plan, give_up),
-            Mode::Rts => self.reserve::<RTS>(n, plan, give_up),
-            Mode::Hts => self.reserve::<HTS>(n, plan, give_up),
+            Mode::Mt => Ok(self.mt_reserve(want, plan)),
+            Mode::Rts => Ok(self.rts_reserve(want, plan)),
+            Mode::Hts => self.hts_reserve(want, plan, give_up),
         }
-        .unwrap_or(None)
     }
 
     /// Gives the positions to the other side.
     #[inline(always)]
-    pub(super) fn finish<const MODE: u8>(
+    pub(super) fn finish(
         &self,
         held: Held,
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<(), Stalled> {
-        match MODE {
-            MT => return self.mt_finish(held, give_up),
-            RTS => self.rts_finish(held),
-            _ => self.hts_finish(held, held.n),
+        match self.side.mode {
+            Mode::Mt => return self.mt_finish(held, give_up),
+            Mode::Rts => self.rts_finish(held),
+            Mode::Hts => self.hts_finish(held, held.n),
         }
         Ok(())
     }

@@ -207,7 +207,8 @@ fn setup_with_dead(mode: Mode) -> Ring {
     let (_, ring) = setup(mode);
     let dead = ring.party(DEAD);
     for hand in [dead.producer, dead.consumer] {
-        assert!(hand.reserve_and_stop(2).is_some());
+        let held = hand.reserve(2, |_, n| n.min(2), &mut || true).unwrap();
+        assert!(held.is_some());
     }
     ring
 }
@@ -255,7 +256,7 @@ fn who_waits_no_more_is_repaired_as_a_dead_one() {
 fn in_rts_mode_others_go_on_beside_a_dead_one() {
     let (_, ring) = setup(Mode::Rts);
     let dead = ring.party(DEAD).producer;
-    dead.reserve_and_stop(2).unwrap();
+    dead.reserve(2, |_, n| n.min(2), &mut || true).unwrap();
     let live = ring.party(LIVE);
     assert!(live.enqueue_bulk(&[7, 8]), "nobody waits");
     let mut to = [0; 8];
@@ -276,7 +277,7 @@ fn the_hands_of_a_dead_consumer_are_emptied_in_order() {
         let (_, ring) = setup(mode);
         let before = held(ring);
         let dead = ring.party(DEAD).consumer;
-        dead.reserve_and_stop(3).unwrap();
+        dead.reserve(3, |_, n| n.min(3), &mut || true).unwrap();
         assert_eq!(held(ring), before, "{mode:?}");
         let mut given = Vec::new();
         assert!(ring.repair(DEAD, |element| given.push(element)));

@@ -153,7 +153,8 @@ fn with_a_hole(mode: Mode, hole: usize) -> Ring {
     let ring = ring(16, mode, Mode::Mt);
     assert!(ring.party(0).enqueue_bulk(&[1, 2]));
     let dead = ring.party(1);
-    let reserved = dead.producer.reserve_and_stop(hole);
+    let plan = |_, room: usize| hole.min(room);
+    let reserved = dead.producer.reserve(hole, plan, &mut || true).unwrap();
     assert_eq!(reserved.unwrap().n, hole);
     assert!(ring.repair(1, |_| unreachable!()));
     assert!(ring.party(0).enqueue_bulk(&[3, 4, 5]));
@@ -187,7 +188,7 @@ fn consumers_pass_over_holes() {
 fn a_hole_alone_is_nothing_to_take() {
     let ring = ring(8, Mode::Mt, Mode::Mt);
     let dead = ring.party(1);
-    dead.producer.reserve_and_stop(8).unwrap();
+    dead.producer.reserve(8, |_, n| n, &mut || true).unwrap();
     assert!(ring.repair(1, |_| unreachable!()));
     let party = ring.party(2);
     assert!(!party.dequeue_bulk(&mut [0; 1]));
