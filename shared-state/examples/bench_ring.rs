@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use baton_shared_state::ring::{MpmcRing, SpscRing};
+use baton_shared_state::ring::{Mode, MpmcRing, Party, Ring as Multi, SpscRing};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
@@ -28,13 +28,17 @@ const TRIPS: usize = 5000;
 /// How long repetitions are run again in which a core was taken away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What both kinds of ring can do.
+/// What all kinds of ring can do.
 trait Ring: Copy + Send + Sync + 'static {
     /// The peers' name of the mode.
     const MODE: &'static str;
     fn make() -> Self;
-    fn enqueue(self, from: &[u32]) -> usize;
-    fn dequeue(self, to: &mut [u32]) -> usize;
+    /// As the thread on the other core uses it.
+    fn other(self) -> Self {
+        self
+    }
+    fn enqueue(&self, from: &[u32]) -> usize;
+    fn dequeue(&self, to: &mut [u32]) -> usize;
 }
 
 impl Ring for SpscRing {
@@ -43,27 +47,68 @@ impl Ring for SpscRing {
         SpscRing::create(memory(SpscRing::bytes_for(SLOTS)), SLOTS).expect("a ring")
     }
     #[inline(always)]
-    fn enqueue(self, from: &[u32]) -> usize {
+    fn enqueue(&self, from: &[u32]) -> usize {
         self.enqueue_burst(from)
     }
     #[inline(always)]
-    fn dequeue(self, to: &mut [u32]) -> usize {
+    fn dequeue(&self, to: &mut [u32]) -> usize {
         self.dequeue_burst(to)
     }
 }
 
+/// The ring of the pool, which needs no repair: an operation for each element.
 impl Ring for MpmcRing {
-    const MODE: &'static str = "mp/mc";
+    const MODE: &'static str = "mp/mc by elements";
     fn make() -> Self {
         MpmcRing::create(memory(MpmcRing::bytes_for(SLOTS)), SLOTS).expect("a ring")
     }
     #[inline(always)]
-    fn enqueue(self, from: &[u32]) -> usize {
+    fn enqueue(&self, from: &[u32]) -> usize {
         self.enqueue_burst(from)
     }
     #[inline(always)]
-    fn dequeue(self, to: &mut [u32]) -> usize {
+    fn dequeue(&self, to: &mut [u32]) -> usize {
         self.dequeue_burst(to)
+    }
+}
+
+/// One type a mode, so that each has a loop of its own, as the peers'.
+#[derive(Clone, Copy)]
+struct Many<const MODE: u8>(Party);
+
+const MT: u8 = Mode::Mt as u8;
+const RTS: u8 = Mode::Rts as u8;
+const HTS: u8 = Mode::Hts as u8;
+
+impl<const MODE: u8> Ring for Many<MODE> {
+    const MODE: &'static str = match MODE {
+        MT => "mp/mc",
+        RTS => "mp_rts/mc_rts",
+        _ => "mp_hts/mc_hts",
+    };
+    fn make() -> Self {
+        let mode = match MODE {
+            MT => Mode::Mt,
+            RTS => Mode::Rts,
+            _ => Mode::Hts,
+        };
+        let region = memory(Multi::bytes_for(SLOTS));
+        Many(
+            Multi::create(region, SLOTS, mode, mode)
+                .expect("a ring")
+                .party(0),
+        )
+    }
+    fn other(self) -> Self {
+        Many(self.0.ring().party(1))
+    }
+    #[inline(always)]
+    fn enqueue(&self, from: &[u32]) -> usize {
+        self.0.enqueue_burst(from)
+    }
+    #[inline(always)]
+    fn dequeue(&self, to: &mut [u32]) -> usize {
+        self.0.dequeue_burst(to)
     }
 }
 
@@ -72,14 +117,19 @@ fn main() {
     let [main, other] = cpus();
     pin(main);
     one_core::<SpscRing>();
+    one_core::<Many<MT>>();
+    one_core::<Many<RTS>>();
+    one_core::<Many<HTS>>();
     one_core::<MpmcRing>();
     if main == other {
         eprintln!("one CPU only: two-core part skipped");
         return;
     }
     one_way::<SpscRing>(other);
-    one_way::<MpmcRing>(other);
-    both_ways::<MpmcRing>(other);
+    two_ways::<Many<MT>>(other);
+    two_ways::<Many<RTS>>(other);
+    two_ways::<Many<HTS>>(other);
+    two_ways::<MpmcRing>(other);
     pingpong(other);
 }
 
@@ -109,6 +159,11 @@ fn one_way<R: Ring>(other: usize) {
         R::MODE
     );
     two_cores::<R>(&params, other, produce::<R>, consume::<R>);
+}
+
+fn two_ways<R: Ring>(other: usize) {
+    one_way::<R>(other);
+    both_ways::<R>(other);
 }
 
 fn both_ways<R: Ring>(other: usize) {
@@ -144,7 +199,7 @@ fn timed<R: Ring>(ring: R, other: usize, there: fn(R), here: fn(R)) -> f64 {
             while !go.load(Ordering::Acquire) {
                 spin_loop();
             }
-            there(ring);
+            there(ring.other());
         });
         let ready = Instant::now();
         while ready.elapsed() < Duration::from_millis(1) {

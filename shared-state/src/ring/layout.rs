@@ -4,12 +4,17 @@
 //!   0 magic u32, capacity u32      64 producers' position      128 consumers' position
 //! 192 slots: capacity x u32 (SPSC) or u64 (MPMC)
 //! ```
+//! and as `multi` says for a [`Ring`].
+//!
 //! The magic number is the last store of `create` and the first load of `attach`.
 
 use thiserror::Error;
 
 use super::mpmc::pack;
-use super::{MpmcRing, NONE, SpscRing};
+use super::multi::{LINE_WORDS, Side};
+use super::slots::Slots;
+use super::{Mode, MpmcRing, NONE, Ring, SpscRing};
+use crate::limits::MAX_SHARDS;
 use crate::region::{Region, RegionError};
 use crate::sync::Ordering;
 
@@ -27,6 +32,17 @@ const FIRST_AT: usize = 64;
 /// The consumers' position, on the next one.
 const SECOND_AT: usize = 128;
 const SLOTS_AT: usize = 192;
+
+const MULTI: u32 = u32::from_le_bytes(*b"ring");
+const MODES_AT: usize = 8;
+const HOLES_AT: usize = 16;
+/// Heads and tails are two cache lines apart: processors fetch lines in pairs.
+const PRODUCERS_AT: usize = 128;
+const CONSUMERS_AT: usize = 384;
+const TAIL: usize = 128;
+const LINES_AT: usize = 640;
+const MULTI_SLOTS_AT: usize = LINES_AT + 8 * LINE_WORDS * MAX_SHARDS;
+const _: () = assert!(MULTI_SLOTS_AT == 4736);
 
 /// Why a region is not a ring.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +62,12 @@ pub enum RingError {
         found: u32,
         /// The magic number of this kind.
         wanted: u32,
+    },
+    /// The modes are none that this version knows.
+    #[error("ring of modes {modes:#06x}, known are 1 to 3 for each side")]
+    Modes {
+        /// What was found.
+        modes: u32,
     },
     /// The region is smaller than the ring.
     #[error("region too small for a ring: {0}")]
@@ -79,7 +101,7 @@ impl SpscRing {
         SpscRing {
             prod: region.u32(FIRST_AT),
             cons: region.u32(SECOND_AT),
-            slots: region.u32s(SLOTS_AT, capacity),
+            slots: Slots(region.u32s(SLOTS_AT, capacity)),
         }
     }
 }
@@ -117,6 +139,59 @@ impl MpmcRing {
             head: region.u32(SECOND_AT),
             slots: region.u64s(SLOTS_AT, capacity),
         }
+    }
+}
+
+impl Ring {
+    /// Bytes that a ring of `capacity` elements takes.
+    pub const fn bytes_for(capacity: usize) -> usize {
+        MULTI_SLOTS_AT + capacity * size_of::<u32>()
+    }
+
+    /// Makes an empty ring in a region nobody else uses yet.
+    pub fn create(
+        region: Region,
+        capacity: usize,
+        producers: Mode,
+        consumers: Mode,
+    ) -> Result<Ring, RingError> {
+        let stored = check_capacity(capacity)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        region.slice(0, MULTI_SLOTS_AT)?.zero();
+        let modes = producers as u32 | (consumers as u32) << 8;
+        region.u32(MODES_AT).store(modes, Ordering::Relaxed);
+        write_header(&region, MULTI, stored);
+        Self::attach(region)
+    }
+
+    /// Opens a ring that another process made; stores nothing.
+    pub fn attach(region: Region) -> Result<Ring, RingError> {
+        let capacity = read_header(&region, MULTI)?;
+        let region = region.slice(0, Self::bytes_for(capacity))?;
+        let modes = region.u32(MODES_AT).load(Ordering::Relaxed);
+        let known = |mode| Mode::from_number(mode).ok_or(RingError::Modes { modes });
+        let lines = region.u64s(LINES_AT, LINE_WORDS * MAX_SHARDS);
+        let side = |mode, at, from| Side {
+            mode,
+            head: region.u64(from),
+            tail: region.u64(if mode == Mode::Hts { from } else { from + TAIL }),
+            lines,
+            at,
+        };
+        Ok(Ring {
+            producers: side(known(modes & 0xff)?, 0, PRODUCERS_AT),
+            consumers: side(known(modes >> 8)?, 1, CONSUMERS_AT),
+            holes: region.u64(HOLES_AT),
+            slots: Slots(region.u32s(MULTI_SLOTS_AT, capacity)),
+        })
+    }
+}
+
+impl Mode {
+    fn from_number(number: u32) -> Option<Mode> {
+        [Mode::Mt, Mode::Rts, Mode::Hts]
+            .into_iter()
+            .find(|mode| *mode as u32 == number)
     }
 }
 

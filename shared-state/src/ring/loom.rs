@@ -6,7 +6,9 @@ use loom::model::Builder;
 use loom::thread;
 
 use super::mpmc::pack;
-use super::{MpmcRing, NONE, SpscRing};
+use super::multi::{LINE_WORDS, Side};
+use super::slots::Slots;
+use super::{Mode, MpmcRing, NONE, Ring, SpscRing};
 use crate::sync::{AtomicU32, AtomicU64};
 
 fn leak<T>(value: T) -> &'static T {
@@ -18,7 +20,7 @@ fn spsc(capacity: u32) -> SpscRing {
     SpscRing {
         prod: leak(AtomicU32::new(0)),
         cons: leak(AtomicU32::new(0)),
-        slots: slots.leak(),
+        slots: Slots(slots.leak()),
     }
 }
 
@@ -29,6 +31,39 @@ fn mpmc(capacity: u32) -> MpmcRing {
         tail: leak(AtomicU32::new(0)),
         head: leak(AtomicU32::new(0)),
         slots: slots.leak(),
+    }
+}
+
+const MODES: [Mode; 3] = [Mode::Mt, Mode::Rts, Mode::Hts];
+const PARTIES: usize = 3;
+
+fn multi(capacity: u32, mode: Mode) -> Ring {
+    let words = |n| -> &'static [AtomicU64] {
+        let words: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
+        words.leak()
+    };
+    let lines = words(PARTIES * LINE_WORDS);
+    let side = |at| {
+        let head = &words(1)[0];
+        let tail = if mode == Mode::Hts {
+            head
+        } else {
+            &words(1)[0]
+        };
+        Side {
+            mode,
+            head,
+            tail,
+            lines,
+            at,
+        }
+    };
+    let slots: Vec<AtomicU32> = (0..capacity).map(|_| AtomicU32::new(0)).collect();
+    Ring {
+        producers: side(0),
+        consumers: side(1),
+        holes: &words(1)[0],
+        slots: Slots(slots.leak()),
     }
 }
 
@@ -102,4 +137,94 @@ fn mpmc_gives_two_consumers_different_elements() {
         assert_eq!(taken, [1, 2]);
         assert_eq!(ring.enqueue_burst(&[3, 4]), 2, "both slots came back");
     });
+}
+
+fn take(ring: Ring, party: usize) -> Vec<u32> {
+    let mut to = [0; 2];
+    let n = ring.party(party).dequeue_burst(&mut to);
+    to[..n].to_vec()
+}
+
+#[test]
+fn a_ring_of_many_takes_each_element_of_two_producers_once() {
+    for mode in MODES {
+        check(move || {
+            let ring = multi(2, mode);
+            let producer = thread::spawn(move || ring.party(1).enqueue_bulk(&[1]));
+            let consumer = thread::spawn(move || take(ring, 2));
+            assert!(ring.party(0).enqueue_bulk(&[2]), "there is room for both");
+            assert!(producer.join().unwrap(), "there is room for both");
+            let mut taken = consumer.join().unwrap();
+            taken.extend(take(ring, 0));
+            taken.sort_unstable();
+            assert_eq!(taken, [1, 2]);
+        });
+    }
+}
+
+#[test]
+fn a_ring_of_many_gives_two_consumers_different_elements() {
+    for mode in MODES {
+        check(move || {
+            let ring = multi(2, mode);
+            assert_eq!(ring.party(0).enqueue_burst(&[1, 2, 3]), 2);
+            let other = thread::spawn(move || {
+                let mut to = [0];
+                assert!(ring.party(1).dequeue_bulk(&mut to));
+                to[0]
+            });
+            let mut to = [0];
+            assert!(ring.party(0).dequeue_bulk(&mut to));
+            let mut taken = [to[0], other.join().unwrap()];
+            taken.sort_unstable();
+            assert_eq!(taken, [1, 2]);
+            assert!(ring.party(2).enqueue_bulk(&[3, 4]), "both slots came back");
+        });
+    }
+}
+
+/// A party that stops after its reservation, a live one beside it, and the repair.
+#[test]
+fn a_dead_producer_is_repaired_while_another_goes_on() {
+    for mode in MODES {
+        check(move || {
+            let ring = multi(4, mode);
+            ring.party(1).reserve_and_stop(1);
+            let live = thread::spawn(move || ring.party(0).enqueue_bulk(&[2]));
+            while !ring.repair(1, |_| unreachable!()) {
+                thread::yield_now();
+            }
+            assert!(live.join().unwrap());
+            assert_eq!(take(ring, 2), [2]);
+            let mut left = Vec::new();
+            ring.window(&mut |element| left.push(element));
+            assert!(left.is_empty(), "{left:?}");
+        });
+    }
+}
+
+/// The same where both raced for the reservation, so that the notes decide who has it.
+#[test]
+fn whose_reservation_it_is_is_known_after_a_race() {
+    for mode in MODES {
+        check(move || {
+            let ring = multi(4, mode);
+            let dead = thread::spawn(move || ring.party(1).reserve_and_stop(2));
+            let mut waits = 0;
+            let live = ring.party(0).enqueue_unless(&[7], || {
+                waits += 1;
+                waits > 1
+            });
+            dead.join().unwrap();
+            let all = |_: ()| {
+                ring.repair(1, |_| unreachable!()) & (live.is_ok() || ring.repair(0, |_| ()))
+            };
+            while !all(()) {}
+            let mut left = Vec::new();
+            ring.window(&mut |element| left.push(element));
+            let expected: &[u32] = if live.is_ok() { &[7] } else { &[] };
+            assert_eq!(left, expected);
+            assert_eq!(take(ring, 2), expected);
+        });
+    }
 }

@@ -1,23 +1,29 @@
 //! Rings of `u32` in shared memory: how mbuf indices travel between threads and processes.
 //!
-//! [`SpscRing`] has one producer and one consumer at a time (a steering ring between two shards);
-//! [`MpmcRing`] has any number of both (the common pool of mbufs). Both are `Copy` views over a
-//! [`Region`], hold up to a power of two of elements, move up to a burst at a call, and may be
+//! | Ring | Producers and consumers | After a death |
+//! |---|---|---|
+//! | [`SpscRing`] | one of each at a time (a steering ring between two shards) | nothing to repair |
+//! | [`Ring`] | up to 64 parties in DPDK's modes MT, RTS, HTS: as fast as `rte_ring` | [`Ring::repair`] |
+//! | [`MpmcRing`] | any number (the common pool of mbufs); a compare-and-swap for each element | nothing to repair |
+//!
+//! All are `Copy` views over a [`Region`](crate::region::Region), hold up to a power of two of elements, and may be
 //! used from several processes that map the memory at different addresses.
 //!
 //! Each file states its own layout, order of stores, and what a death leaves behind. In short: an
-//! element is either in the ring, which [`SpscRing::window`] and [`MpmcRing::window`] show, or in
-//! the hands of whoever was about to put it there or had just taken it; never in both, and the
-//! ring itself stays usable whoever dies where.
+//! element is either in the ring, which its `window` shows, or in the hands of whoever was about to
+//! put it there or had just taken it; never in both.
 
 #[cfg(not(loom))]
 mod layout;
 mod mpmc;
+mod multi;
+mod slots;
 mod spsc;
 
 #[cfg(not(loom))]
 pub use layout::{MAX_CAPACITY, RingError};
 pub use mpmc::MpmcRing;
+pub use multi::{Hold, Mode, Party, Ring, Stalled};
 pub use spsc::SpscRing;
 
 /// Not an element: the one `u32` a ring does not carry.

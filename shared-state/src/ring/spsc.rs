@@ -18,6 +18,7 @@
 //! elements are where their `place` says; a consumer that dies before the store of `cons` has
 //! taken nothing. There is nothing to repair: the next owner goes on at the same positions.
 
+use super::slots::Slots;
 use crate::sync::{AtomicU32, Ordering};
 
 /// A single-producer single-consumer ring; see the module for who may call what.
@@ -25,7 +26,7 @@ use crate::sync::{AtomicU32, Ordering};
 pub struct SpscRing {
     pub(super) prod: &'static AtomicU32,
     pub(super) cons: &'static AtomicU32,
-    pub(super) slots: &'static [AtomicU32],
+    pub(super) slots: Slots,
 }
 
 impl SpscRing {
@@ -34,11 +35,8 @@ impl SpscRing {
     pub fn enqueue_burst(&self, from: &[u32]) -> usize {
         let prod = self.prod.load(Ordering::Relaxed);
         let used = prod.wrapping_sub(self.cons.load(Ordering::Acquire)) as usize;
-        let n = from.len().min(self.slots.len().saturating_sub(used));
-        let (first, second) = self.part(prod, n);
-        let (head, tail) = from[..n].split_at(first.len());
-        fill(first, head);
-        fill(second, tail);
+        let n = from.len().min(self.slots.capacity().saturating_sub(used));
+        self.slots.put(u64::from(prod), &from[..n]);
         self.prod
             .store(prod.wrapping_add(n as u32), Ordering::Release);
         n
@@ -60,11 +58,8 @@ impl SpscRing {
     pub fn peek_burst(&self, to: &mut [u32]) -> usize {
         let cons = self.cons.load(Ordering::Relaxed);
         let used = self.prod.load(Ordering::Acquire).wrapping_sub(cons) as usize;
-        let n = to.len().min(used).min(self.slots.len());
-        let (first, second) = self.part(cons, n);
-        let (head, tail) = to[..n].split_at_mut(first.len());
-        copy(first, head);
-        copy(second, tail);
+        let n = to.len().min(used).min(self.slots.capacity());
+        self.slots.get(u64::from(cons), &mut to[..n]);
         n
     }
 
@@ -74,6 +69,34 @@ impl SpscRing {
         let cons = self.cons.load(Ordering::Relaxed);
         self.cons
             .store(cons.wrapping_add(n as u32), Ordering::Release);
+    }
+
+    /// The free slots for up to `most` elements, to be filled in place: up to the end of the array,
+    /// and from its start. [`SpscRing::commit`] publishes what was filled.
+    #[inline]
+    pub fn reserve(&self, most: usize) -> [&'static [AtomicU32]; 2] {
+        let prod = self.prod.load(Ordering::Relaxed);
+        let used = prod.wrapping_sub(self.cons.load(Ordering::Acquire)) as usize;
+        let n = most.min(self.slots.capacity().saturating_sub(used));
+        let (first, second) = self.slots.part(u64::from(prod), n);
+        [first, second]
+    }
+
+    /// Publishes the first `n` slots that [`SpscRing::reserve`] has just given.
+    #[inline]
+    pub fn commit(&self, n: usize) {
+        let prod = self.prod.load(Ordering::Relaxed);
+        self.prod
+            .store(prod.wrapping_add(n as u32), Ordering::Release);
+    }
+
+    /// The slots of up to `most` of the oldest elements, to be read in place, which
+    /// [`SpscRing::consume`] then takes.
+    #[inline]
+    pub fn peek(&self, most: usize) -> [&'static [AtomicU32]; 2] {
+        let cons = self.cons.load(Ordering::Relaxed);
+        let (first, second) = self.slots.part(u64::from(cons), most.min(self.len()));
+        [first, second]
     }
 
     /// The position the next element will have; what `place.index` says of an element in here.
@@ -87,7 +110,7 @@ impl SpscRing {
     pub fn len(&self) -> usize {
         let cons = self.cons.load(Ordering::Acquire);
         let used = self.prod.load(Ordering::Acquire).wrapping_sub(cons) as usize;
-        used.min(self.slots.len())
+        used.min(self.slots.capacity())
     }
 
     /// Whether nothing is in the ring.
@@ -99,80 +122,21 @@ impl SpscRing {
     /// Elements that can be published now.
     #[inline]
     pub fn free(&self) -> usize {
-        self.slots.len() - self.len()
+        self.slots.capacity() - self.len()
     }
 
     /// Most elements it can hold.
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.slots.capacity()
     }
 
     /// Shows every published element, oldest first; exact while nobody moves.
     pub fn window(&self, visit: &mut dyn FnMut(u32)) {
         let cons = self.cons.load(Ordering::Acquire);
         for i in 0..self.len() {
-            visit(
-                self.slot(cons.wrapping_add(i as u32))
-                    .load(Ordering::Relaxed),
-            );
+            let position = u64::from(cons) + i as u64;
+            visit(self.slots.at(position).load(Ordering::Relaxed));
         }
-    }
-
-    /// The slots of the `n` positions from `position`: up to the end of the array, then from its
-    /// start. `n` is at most the capacity.
-    #[inline]
-    fn part(&self, position: u32, n: usize) -> (&'static [AtomicU32], &'static [AtomicU32]) {
-        let at = position as usize & (self.slots.len() - 1);
-        let first = n.min(self.slots.len() - at);
-        (&self.slots[at..at + first], &self.slots[..n - first])
-    }
-
-    #[inline]
-    fn slot(&self, position: u32) -> &AtomicU32 {
-        &self.slots[position as usize & (self.slots.len() - 1)]
-    }
-}
-
-/// Below this many elements a loop is faster than a copy of bytes.
-#[cfg(not(loom))]
-const BYTEWISE: usize = 8;
-
-/// Stores elements in slots of the same number, which are the producer's alone until `prod` moves.
-#[inline]
-fn fill(slots: &[AtomicU32], from: &[u32]) {
-    #[cfg(not(loom))]
-    if slots.len() >= BYTEWISE && slots.len() == from.len() {
-        // JUSTIFICATION: the compiler keeps atomic stores apart, four bytes each.
-        // SAFETY: both ranges hold that many 32-bit words and do not overlap (`from` is this
-        // process's); by I1 and I2 nobody loads or stores these slots before `prod` (Release)
-        // gives them away, after `cons` (Acquire) gave them back.
-        unsafe {
-            let to = slots.as_ptr().cast_mut().cast::<u32>();
-            core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
-        }
-        return;
-    }
-    for (slot, element) in slots.iter().zip(from) {
-        slot.store(*element, Ordering::Relaxed);
-    }
-}
-
-/// Copies elements out of slots of the same number, which nobody stores to until `cons` moves.
-#[inline]
-fn copy(slots: &[AtomicU32], to: &mut [u32]) {
-    #[cfg(not(loom))]
-    if slots.len() >= BYTEWISE && slots.len() == to.len() {
-        // JUSTIFICATION: as in `fill`.
-        // SAFETY: as in `fill`; `prod` (Acquire) has shown these slots, and only the store of
-        // `cons`, after this, lets the producer have them again.
-        unsafe {
-            let from = slots.as_ptr().cast::<u32>();
-            core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len());
-        }
-        return;
-    }
-    for (slot, element) in slots.iter().zip(to) {
-        *element = slot.load(Ordering::Relaxed);
     }
 }
 

@@ -148,6 +148,31 @@ fn peeked_elements_stay_until_they_are_consumed() {
 }
 
 #[test]
+fn slots_are_filled_and_read_in_place() {
+    let ring = SpscRing::make(8);
+    assert_eq!((ring.put(&[1; 6]), ring.take(&mut [0; 6])), (6, 6));
+    let [first, second] = ring.reserve(5);
+    assert_eq!((first.len(), second.len()), (2, 3));
+    for (slot, element) in first.iter().chain(second).zip(5..) {
+        slot.store(element, Ordering::Relaxed);
+    }
+    assert!(ring.is_empty(), "not before the commit");
+    ring.commit(4);
+    assert_eq!(ring.held().2, [5, 6, 7, 8]);
+    let parts = ring.peek(3);
+    let seen: Vec<u32> = parts
+        .into_iter()
+        .flatten()
+        .map(|slot| slot.load(Ordering::Relaxed))
+        .collect();
+    assert_eq!(seen, [5, 6, 7]);
+    ring.consume(2);
+    assert_eq!(ring.held().2, [7, 8]);
+    let room: usize = ring.reserve(9).iter().map(|part| part.len()).sum();
+    assert_eq!(room, 6);
+}
+
+#[test]
 fn a_region_that_is_no_ring_is_refused() {
     let region = Region::private(4096);
     assert!(matches!(
