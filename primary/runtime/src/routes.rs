@@ -9,21 +9,11 @@ use crate::config::{self, Config};
 use crate::datapath::Error;
 use crate::setup::{CsumSource, Mac, PortId, PortInfo, RouteConfig, Setup};
 use crate::zone::{Declare, Init, Live, Opener, Size, Zone, ZoneError, ZoneSize};
-use baton_schema::{Policy, Record};
+use baton_schema::Policy;
 use baton_shared_state::Region;
-use baton_shared_state::lpm::{Lpm, LpmWriter, MAX_NEXT_HOP, NO_ROUTE};
+use baton_shared_state::lpm::{Lpm, LpmHead, LpmWriter, MAX_NEXT_HOP, NO_ROUTE};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// One entry of the table: a next hop's number, and whether it is set.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, Record)]
-#[record(name = "route", version = 1)]
-#[repr(C)]
-pub struct RouteEntry {
-    /// As DIR-24-8 stores it.
-    pub entry: u32,
-}
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -223,7 +213,7 @@ impl Zone for Routes {
             stride: 0,
         };
         const INIT: Init = |region, groups, _| drop(Lpm::create(region, groups));
-        declare.zone::<RouteEntry>(ZONE, ZONE, Policy::Rebuild, SIZE, INIT);
+        declare.zone::<LpmHead>(ZONE, ZONE, Policy::Rebuild, SIZE, INIT);
     }
 
     fn open(

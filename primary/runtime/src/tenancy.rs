@@ -175,8 +175,9 @@ impl<D: Datapath> Lcore<D> {
         Some(met)
     }
 
-    /// The packets of one round, and its ticks: what a program that is never replaced would do.
-    #[inline]
+    /// The packets of one round, and its ticks: what a program that is never replaced would do. Not inlined, so that
+    /// the same code runs in [`Lcore::round`] and where a benchmark leaves the rest of that out.
+    #[inline(never)]
     pub(crate) fn poll(&mut self, now: u64) -> usize {
         let mut met = 0;
         for tenure in &self.tenures {
