@@ -37,7 +37,7 @@ GROUPS = {
     "lpm6": Group(["bench_lpm", "v6"], "lpm6", pages=640),
     "acl": Group(["bench_acl"], "acl"),
     "timer": Group(["bench_timer"], "timer", pages=192),
-    "rcu": Group(["bench_rcu"], "rcu"),
+    "rcu": Group(["bench_rcu"], "rcu", cores=2),
     "meter": Group(["bench_meter"], "meter"),
     "rss": Group(["bench_rss"], "thash"),
     "checksum": Group(["bench_checksum"], "cksum"),
