@@ -1,11 +1,11 @@
 //! Everything that can be said about a config before a device or a segment is touched.
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::datapath::{Datapath, Error};
 use crate::open_ports;
 use crate::resolve::{declared, size_of};
 use crate::routes;
-use crate::setup::{CsumSource, Mac, PortId, PortInfo, Setup};
+use crate::setup::Setup;
 use baton_shared_state::arena::layout::{self, place_of};
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::{CHUNK, sys};
@@ -28,18 +28,7 @@ pub(crate) fn check<D: Datapath>(config: &Config<D::Config>) -> Result<(), Refus
 fn on_paper<D: Datapath>(config: &Config<D::Config>) -> Result<(), Error> {
     let shards = config.shards()?;
     let specs = open_ports::specs(&config.ports, shards)?;
-    let mut ports = Vec::new();
-    for (at, port) in config.ports.iter().enumerate() {
-        ports.push(PortInfo {
-            id: PortId(at as u16),
-            name: port.name.clone(),
-            mac: Mac::default(),
-            mtu: port.mtu.unwrap_or(1500),
-            addresses: config::addresses(at, port)?,
-            csum: CsumSource::Detect,
-        });
-    }
-    let setup = Setup::new(ports, config.route_configs()?, 0, shards);
+    let setup = Setup::new(config.ports_on_paper()?, config.route_configs()?, 0, shards);
     D::check_config(&config.program, &setup)?;
     buffers(config)?;
     open_ports::check_buffers(&specs, config.instance.mbufs)?;

@@ -4,7 +4,7 @@
 //! The shared tables, and how mistakes are told with their places, are [`baton_schema::config`]'s.
 
 use crate::datapath::Error;
-use crate::setup::RouteConfig;
+use crate::setup::{CsumSource, Mac, PortId, PortInfo, RouteConfig};
 use baton_schema::config as shared;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::marker::PhantomData;
@@ -39,6 +39,23 @@ impl<C> Config<C> {
     pub fn shards(&self) -> Result<u16, Error> {
         shared::check(&self.instance, &self.ports)?;
         Ok(self.instance.shards())
+    }
+
+    /// The ports as the config alone describes them, before any is open.
+    pub(crate) fn ports_on_paper(&self) -> Result<Vec<PortInfo>, Error> {
+        let ports = self.ports.iter().enumerate();
+        ports
+            .map(|(at, port)| {
+                Ok(PortInfo {
+                    id: PortId(at as u16),
+                    name: port.name.clone(),
+                    mac: Mac::default(),
+                    mtu: port.mtu.unwrap_or(1500),
+                    addresses: addresses(at, port)?,
+                    csum: CsumSource::Detect,
+                })
+            })
+            .collect()
     }
 
     /// The CPUs of the lcores.

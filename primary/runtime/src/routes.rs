@@ -5,9 +5,9 @@
 //! are ever touched (32 for lookups, the rest for the rules), and 1.8 KiB for each /24 network with
 //! longer prefixes in it.
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::datapath::Error;
-use crate::setup::{CsumSource, Mac, PortId, PortInfo, RouteConfig, Setup};
+use crate::setup::{PortId, PortInfo, RouteConfig, Setup};
 use crate::zone::{Declare, Init, Live, Opener, Size, Zone, ZoneError, ZoneSize};
 use baton_schema::Policy;
 use baton_shared_state::Region;
@@ -72,18 +72,7 @@ pub(crate) fn groups(ports: &[PortInfo], routes: &[RouteConfig]) -> Result<u32, 
 
 /// [`groups`] of a config, before its ports are open.
 pub(crate) fn groups_of<C>(config: &Config<C>) -> Result<u32, Error> {
-    let mut ports = Vec::new();
-    for (at, port) in config.ports.iter().enumerate() {
-        ports.push(PortInfo {
-            id: PortId(at as u16),
-            name: port.name.clone(),
-            mac: Mac::default(),
-            mtu: 0,
-            addresses: config::addresses(at, port)?,
-            csum: CsumSource::Detect,
-        });
-    }
-    groups(&ports, &config.route_configs()?)
+    groups(&config.ports_on_paper()?, &config.route_configs()?)
 }
 
 impl Routes {

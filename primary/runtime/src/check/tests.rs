@@ -1,6 +1,7 @@
 //! Mistakes of a config, each with its place, by the check of a program's author and the runtime's own.
 
 use super::*;
+use crate::config;
 use crate::prelude::*;
 
 struct Program;
