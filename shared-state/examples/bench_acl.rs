@@ -12,7 +12,7 @@ mod peer;
 use std::hint::black_box;
 use std::time::Instant;
 
-use baton_shared_state::acl::{Acl, AclWriter, Family, Key4, Rule, Simd, Sizes, sample};
+use baton_shared_state::acl::{Acl, AclWriter, Family, Key4, Path, Rule, Sizes, sample};
 use baton_shared_state::region::Region;
 use peer::{emit, emit_value, measure_as, memory, reps};
 
@@ -58,14 +58,9 @@ fn one(n: u32) {
     );
     emit_value("acl.reserved", "MiB", &format!("{n} rules"), mib(bytes));
     check(&writer.reader(), &rules, &keys, n);
-    for (simd, name) in [
-        (Simd::Scalar, "scalar"),
-        (Simd::Avx2, "avx2"),
-        (Simd::Avx512, "avx512"),
-    ] {
-        let acl = writer.reader().with_simd(simd);
-        if acl.simd() == simd {
-            classify(&acl, &keys, n, name);
+    for path in Path::ALL {
+        if let Some(acl) = writer.reader().with_path(path) {
+            classify(&acl, &keys, n, path.name());
         }
     }
     changes(&mut writer, &rules, n);

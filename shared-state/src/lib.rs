@@ -58,6 +58,8 @@ pub mod ring;
 #[cfg(not(loom))]
 pub mod rss;
 #[cfg(not(loom))]
+pub mod simd;
+#[cfg(not(loom))]
 pub mod sys;
 #[cfg(not(loom))]
 pub mod table;

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 
 use baton_shared_state::Region;
 use baton_shared_state::acl::{
-    Acl, AclError, AclWriter, Family, Key4, Key6, Prefix, Rule, RuleId, Simd, Sizes,
+    Acl, AclError, AclWriter, Family, Key4, Key6, Path, Prefix, Rule, RuleId, Sizes,
 };
 use input::Input;
 use libfuzzer_sys::fuzz_target;
@@ -131,8 +131,10 @@ fn compare(writer: &AclWriter, family: Family, input: &mut Input<'_>) {
         .iter()
         .flat_map(|header| linear(&rules, header))
         .collect();
-    for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512] {
-        let acl = writer.reader().with_simd(simd);
+    for path in Path::ALL {
+        let Some(acl) = writer.reader().with_path(path) else {
+            continue;
+        };
         let (mut found, mut first) = (vec![7; want.len()], vec![7; headers.len()]);
         if family == Family::V4 {
             let keys: Vec<Key4> = headers.iter().map(key4).collect();
@@ -143,10 +145,10 @@ fn compare(writer: &AclWriter, family: Family, input: &mut Input<'_>) {
             acl.classify6_categories(&keys, CATEGORIES, &mut found);
             acl.classify6(&keys, &mut first);
         }
-        assert_eq!(found, want, "{simd:?} {family:?}");
+        assert_eq!(found, want, "{path:?} {family:?}");
         assert!(
             first.iter().eq(want.iter().step_by(CATEGORIES)),
-            "{simd:?} {family:?}"
+            "{path:?} {family:?}"
         );
     }
 }

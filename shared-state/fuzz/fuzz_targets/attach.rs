@@ -10,7 +10,7 @@ mod subjects;
 use std::sync::OnceLock;
 
 use baton_shared_state::Region;
-use baton_shared_state::acl::{Acl, Family, Key4, Key6, Prefix, Rule, Simd, Sizes};
+use baton_shared_state::acl::{Acl, Family, Key4, Key6, Prefix, Rule, Sizes};
 use baton_shared_state::lpm::{Lpm, Path};
 use baton_shared_state::lpm6::Lpm6;
 use baton_shared_state::sys::memory::Reservation;
@@ -192,8 +192,10 @@ fn rules(family: Family) -> Subject {
             let keys: [Key4; 40] = core::array::from_fn(|_| header(input));
             let mut actions = [0; 40];
             let mut categories = [0; 40 * 3];
-            for simd in [Simd::Scalar, Simd::Avx2, Simd::Avx512] {
-                let acl = acl.with_simd(simd);
+            for path in Path::ALL {
+                let Some(acl) = acl.with_path(path) else {
+                    continue;
+                };
                 if acl.family() == Family::V4 {
                     acl.classify4(&keys, &mut actions);
                     acl.classify4_categories(&keys, 3, &mut categories);

@@ -71,13 +71,15 @@ mod trie;
 mod writer;
 
 pub use classbench::{Filter, ImportError, import};
-pub use classify::{CHUNK, Simd};
+pub use classify::CHUNK;
 pub use error::AclError;
 pub use layout::{AclHead, MAX_CATEGORIES, MAX_CLASSES, MAX_RULES, Sizes};
 pub use rule::{Family, Key4, Key6, Prefix, Rule, RuleId, RuleRecord};
 pub use writer::AclWriter;
 
-use classify::{Room, SMALL, Tables};
+pub use crate::simd::Path;
+
+use classify::Tables;
 use layout::Layout;
 
 use crate::region::Region;
@@ -86,7 +88,7 @@ use crate::region::Region;
 #[derive(Clone, Copy)]
 pub struct Acl {
     tables: Tables,
-    simd: Simd,
+    path: Path,
 }
 
 impl Acl {
@@ -108,7 +110,7 @@ impl Acl {
         let tables = Tables::new(region, layout);
         Ok(Acl {
             tables,
-            simd: Simd::best(),
+            path: Path::best(),
         })
     }
 
@@ -117,15 +119,9 @@ impl Acl {
         self.tables.layout.family
     }
 
-    /// Which instructions lookups use.
-    pub fn simd(&self) -> Simd {
-        self.simd
-    }
-
-    /// The same view with other instructions; the best there are if the CPU does not have them.
-    pub fn with_simd(self, simd: Simd) -> Acl {
-        let simd = simd.min(Simd::best());
-        Acl { simd, ..self }
+    /// The same view with other instructions, if this processor has them.
+    pub fn with_path(self, path: Path) -> Option<Acl> {
+        path.is_available().then_some(Acl { path, ..self })
     }
 
     /// The action of the best rule of category 0 for each header; 0 where none matches.
@@ -135,14 +131,7 @@ impl Acl {
     pub fn classify4(&self, keys: &[Key4], actions: &mut [u32]) {
         assert_eq!(keys.len(), actions.len(), "one action for each header");
         assert_eq!(self.family(), Family::V4, "IPv4 headers");
-        if keys.len() <= SMALL {
-            let mut room = Room::<SMALL>::new();
-            return classify::chunk4(&self.tables, self.simd, keys, &mut room.ids(), actions);
-        }
-        let mut room = Room::<CHUNK>::new();
-        for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
-            classify::chunk4(&self.tables, self.simd, keys, &mut room.ids(), actions);
-        }
+        classify::classify(&self.tables, self.path, keys, actions);
     }
 
     /// As [`Acl::classify4`], for IPv6.
@@ -152,14 +141,7 @@ impl Acl {
     pub fn classify6(&self, keys: &[Key6], actions: &mut [u32]) {
         assert_eq!(keys.len(), actions.len(), "one action for each header");
         assert_eq!(self.family(), Family::V6, "IPv6 headers");
-        if keys.len() <= SMALL {
-            let mut room = Room::<SMALL>::new();
-            return classify::chunk6(&self.tables, self.simd, keys, &mut room.ids(), actions);
-        }
-        let mut room = Room::<CHUNK>::new();
-        for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
-            classify::chunk6(&self.tables, self.simd, keys, &mut room.ids(), actions);
-        }
+        classify::classify(&self.tables, self.path, keys, actions);
     }
 
     /// The actions of the best rule of each of the categories `0..categories`: those of header
@@ -170,10 +152,7 @@ impl Acl {
     pub fn classify4_categories(&self, keys: &[Key4], categories: usize, actions: &mut [u32]) {
         check_categories(categories, keys.len(), actions.len());
         assert_eq!(self.family(), Family::V4, "IPv4 headers");
-        let parts = actions.chunks_mut(CHUNK * categories);
-        for (keys, actions) in keys.chunks(CHUNK).zip(parts) {
-            classify::categories4(&self.tables, self.simd, keys, categories, actions);
-        }
+        classify::categories(&self.tables, self.path, keys, categories, actions);
     }
 
     /// As [`Acl::classify4_categories`], for IPv6.
@@ -183,16 +162,13 @@ impl Acl {
     pub fn classify6_categories(&self, keys: &[Key6], categories: usize, actions: &mut [u32]) {
         check_categories(categories, keys.len(), actions.len());
         assert_eq!(self.family(), Family::V6, "IPv6 headers");
-        let parts = actions.chunks_mut(CHUNK * categories);
-        for (keys, actions) in keys.chunks(CHUNK).zip(parts) {
-            classify::categories6(&self.tables, self.simd, keys, categories, actions);
-        }
+        classify::categories(&self.tables, self.path, keys, categories, actions);
     }
 }
 
 impl core::fmt::Debug for Acl {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Acl({:?}, {:?})", self.family(), self.simd)
+        write!(f, "Acl({:?}, {:?})", self.family(), self.path)
     }
 }
 

@@ -19,7 +19,8 @@
 
 mod simd;
 
-pub use simd::{Path, SIMD_FROM};
+pub use crate::simd::Path;
+pub use simd::SIMD_FROM;
 
 use core::net::Ipv4Addr;
 

@@ -3,36 +3,24 @@
 //! Every path adds wide and folds at the end: 2^16 = 1 modulo 65,535, so any split of the bytes
 //! into words that begin at even places gives the same sum. A sum is 0 only if all bytes are.
 
+use crate::simd::Path;
+
 /// From this many bytes on the vector paths are faster than the scalar one.
 pub const SIMD_FROM: usize = 96;
 
-/// How a sum is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
-    /// 64 bits at a time.
-    Scalar,
-    /// 32 bytes at a time.
-    Avx2,
-    /// 64 bytes at a time, the rest by a mask.
-    Avx512,
-}
-
-impl Path {
-    /// Every path.
-    pub const ALL: [Path; 3] = [Path::Scalar, Path::Avx2, Path::Avx512];
-}
-
 /// The folded sum by one path, if this processor has it.
 pub(super) fn by(path: Path, bytes: &[u8]) -> Option<u16> {
+    if !path.is_available() {
+        return None;
+    }
     match path {
-        Path::Scalar => Some(scalar(bytes)),
         // SAFETY: the processor was just asked.
         #[cfg(target_arch = "x86_64")]
-        Path::Avx2 if x86::has_avx2() => Some(unsafe { x86::avx2(bytes) }),
+        Path::Avx2 => Some(unsafe { x86::avx2(bytes) }),
         // SAFETY: the processor was just asked.
         #[cfg(target_arch = "x86_64")]
-        Path::Avx512 if x86::has_avx512() => Some(unsafe { x86::avx512(bytes) }),
-        _ => None,
+        Path::Avx512 => Some(unsafe { x86::avx512(bytes) }),
+        _ => Some(scalar(bytes)),
     }
 }
 

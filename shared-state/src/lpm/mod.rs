@@ -40,14 +40,13 @@
 mod burst;
 mod layout;
 mod paint;
-mod path;
 mod rib;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod writer;
 
+pub use crate::simd::Path;
 pub use layout::LpmHead;
-pub use path::Path;
 
 use thiserror::Error;
 

@@ -51,7 +51,8 @@ mod writer;
 
 use thiserror::Error;
 
-pub use crate::lpm::{NO_ROUTE, Path};
+pub use crate::lpm::NO_ROUTE;
+pub use crate::simd::Path;
 pub use layout::Lpm6Head;
 pub use writer::Lpm6Writer;
 

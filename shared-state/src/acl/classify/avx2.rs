@@ -12,11 +12,6 @@ use crate::sync::Ordering;
 
 const LANES: usize = 8;
 
-/// Whether this CPU has what this file uses.
-pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1")
-}
-
 /// The classes of the first headers of a chunk, a multiple of 8: how many there were.
 #[target_feature(enable = "avx2,bmi1")]
 pub(super) fn ids4(tables: &Tables, keys: &[Key4], ids: &mut Ids) -> usize {

@@ -21,16 +21,6 @@ struct Words([u64; 16]);
 #[repr(align(64))]
 struct Slots([u32; CHUNK]);
 
-/// Whether this CPU has what this file uses.
-pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("popcnt")
-}
-
 /// The classes of the first headers of a chunk, a multiple of 16: how many there were.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 pub(super) fn ids4(tables: &Tables, keys: &[Key4], ids: &mut Ids) -> usize {

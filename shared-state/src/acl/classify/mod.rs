@@ -15,39 +15,13 @@ use super::layout::*;
 use super::rule::{Key4, Key6};
 use super::trie::Trie;
 use crate::region::Region;
+use crate::simd::Path;
 use crate::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Headers that are looked up together, in one version of the rules.
 pub const CHUNK: usize = 256;
 /// Calls with up to so many headers are small.
-pub(super) const SMALL: usize = 32;
-
-/// Instructions that lookups use; the better ones are the greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Simd {
-    /// None of a certain CPU.
-    Scalar,
-    /// AVX2, BMI1 and LZCNT.
-    Avx2,
-    /// AVX-512 F, BW, DQ and VL.
-    Avx512,
-}
-
-impl Simd {
-    /// The best this CPU has.
-    pub fn best() -> Simd {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if avx512::available() {
-                return Simd::Avx512;
-            }
-            if avx2::available() {
-                return Simd::Avx2;
-            }
-        }
-        Simd::Scalar
-    }
-}
+const SMALL: usize = 32;
 
 /// Where the tables of a classifier are in this process.
 #[derive(Debug, Clone, Copy)]
@@ -122,17 +96,17 @@ pub(super) struct Ids<'a> {
 /// Where [`Ids`] of up to `N` headers, a multiple of 16, lie: a small call need not clear the room
 /// that a chunk takes.
 #[repr(C, align(64))]
-pub(super) struct Room<const N: usize>([[u32; N]; 5]);
+struct Room<const N: usize>([[u32; N]; 5]);
 
 impl<const N: usize> Room<N> {
     #[inline]
-    pub(super) fn new() -> Room<N> {
+    fn new() -> Room<N> {
         const { assert!(N <= CHUNK && N.is_multiple_of(16)) };
         Room([[0; N]; 5])
     }
 
     #[inline]
-    pub(super) fn ids(&mut self) -> Ids<'_> {
+    fn ids(&mut self) -> Ids<'_> {
         Ids {
             fields: self.0.each_mut().map(|field| &mut field[..]),
         }
@@ -168,79 +142,75 @@ impl Pending {
     }
 }
 
-pub(super) fn chunk4(
-    tables: &Tables,
-    simd: Simd,
-    keys: &[Key4],
-    ids: &mut Ids,
-    actions: &mut [u32],
-) {
-    let version = tables.version();
-    ids4(tables, simd, keys, ids);
-    first(tables, simd, version, ids, actions);
+/// A header of either family.
+pub(super) trait Header: Sized {
+    /// The classes of the headers of a chunk.
+    fn ids(tables: &Tables, path: Path, keys: &[Self], ids: &mut Ids);
 }
 
-pub(super) fn chunk6(
-    tables: &Tables,
-    simd: Simd,
-    keys: &[Key6],
-    ids: &mut Ids,
-    actions: &mut [u32],
-) {
-    let version = tables.version();
-    ids6(tables, simd, keys, ids);
-    first(tables, simd, version, ids, actions);
+impl Header for Key4 {
+    #[inline]
+    fn ids(tables: &Tables, path: Path, keys: &[Key4], ids: &mut Ids) {
+        ids4(tables, path, keys, ids);
+    }
 }
 
-pub(super) fn categories4(
+impl Header for Key6 {
+    #[inline]
+    fn ids(tables: &Tables, path: Path, keys: &[Key6], ids: &mut Ids) {
+        ids6(tables, path, keys, ids);
+    }
+}
+
+/// The actions of category 0 for any number of headers.
+#[inline]
+pub(super) fn classify<K: Header>(tables: &Tables, path: Path, keys: &[K], actions: &mut [u32]) {
+    in_room(keys.len(), |ids| {
+        for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
+            let version = tables.version();
+            K::ids(tables, path, keys, ids);
+            first(tables, path, version, ids, actions);
+        }
+    });
+}
+
+/// The actions of the categories `0..categories` for any number of headers.
+pub(super) fn categories<K: Header>(
     tables: &Tables,
-    simd: Simd,
-    keys: &[Key4],
+    path: Path,
+    keys: &[K],
     categories: usize,
     actions: &mut [u32],
 ) {
-    let version = tables.version();
-    let (mut small, mut large);
-    let mut ids = if keys.len() <= SMALL {
-        small = Room::<SMALL>::new();
-        small.ids()
-    } else {
-        large = Room::<CHUNK>::new();
-        large.ids()
-    };
-    ids4(tables, simd, keys, &mut ids);
-    each_category(tables, simd, version, &ids, categories, actions);
+    in_room(keys.len(), |ids| {
+        let parts = actions.chunks_mut(CHUNK * categories);
+        for (keys, actions) in keys.chunks(CHUNK).zip(parts) {
+            let version = tables.version();
+            K::ids(tables, path, keys, ids);
+            each_category(tables, path, version, ids, categories, actions);
+        }
+    });
 }
 
-pub(super) fn categories6(
-    tables: &Tables,
-    simd: Simd,
-    keys: &[Key6],
-    categories: usize,
-    actions: &mut [u32],
-) {
-    let version = tables.version();
-    let (mut small, mut large);
-    let mut ids = if keys.len() <= SMALL {
-        small = Room::<SMALL>::new();
-        small.ids()
+/// Gives `work` room for as many headers at a time as a chunk has, or as there are if they are few.
+#[inline]
+fn in_room(headers: usize, work: impl FnOnce(&mut Ids)) {
+    if headers <= SMALL {
+        work(&mut Room::<SMALL>::new().ids());
     } else {
-        large = Room::<CHUNK>::new();
-        large.ids()
-    };
-    ids6(tables, simd, keys, &mut ids);
-    each_category(tables, simd, version, &ids, categories, actions);
+        work(&mut Room::<CHUNK>::new().ids());
+    }
 }
 
 #[inline]
-fn ids4(tables: &Tables, simd: Simd, keys: &[Key4], ids: &mut Ids) {
-    let done = match simd {
-        // SAFETY: `Simd` values above `Scalar` come from `Simd::best`, which asked the CPU.
+fn ids4(tables: &Tables, path: Path, keys: &[Key4], ids: &mut Ids) {
+    let done = match path {
+        // SAFETY: a view has only a path that the processor has.
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512 => unsafe { avx512::ids4(tables, keys, ids) },
+        Path::Avx512 => unsafe { avx512::ids4(tables, keys, ids) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 => unsafe { avx2::ids4(tables, keys, ids) },
+        Path::Avx2 => unsafe { avx2::ids4(tables, keys, ids) },
         _ => 0,
     };
     for (i, key) in keys.iter().enumerate().skip(done) {
@@ -249,14 +219,14 @@ fn ids4(tables: &Tables, simd: Simd, keys: &[Key4], ids: &mut Ids) {
 }
 
 #[inline]
-fn ids6(tables: &Tables, simd: Simd, keys: &[Key6], ids: &mut Ids) {
-    let done = match simd {
-        // SAFETY: `Simd` values above `Scalar` come from `Simd::best`, which asked the CPU.
+fn ids6(tables: &Tables, path: Path, keys: &[Key6], ids: &mut Ids) {
+    let done = match path {
+        // SAFETY: a view has only a path that the processor has.
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx512 => unsafe { avx512::ids6(tables, keys, ids) },
+        Path::Avx512 => unsafe { avx512::ids6(tables, keys, ids) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 => unsafe { avx2::ids6(tables, keys, ids) },
+        Path::Avx2 => unsafe { avx2::ids6(tables, keys, ids) },
         _ => 0,
     };
     for (i, key) in keys.iter().enumerate().skip(done) {
@@ -266,20 +236,20 @@ fn ids6(tables: &Tables, simd: Simd, keys: &[Key6], ids: &mut Ids) {
 
 /// The first rule of category 0 in any block.
 #[inline]
-fn first(tables: &Tables, simd: Simd, version: &[AtomicU32], ids: &Ids, actions: &mut [u32]) {
+fn first(tables: &Tables, path: Path, version: &[AtomicU32], ids: &Ids, actions: &mut [u32]) {
     if version.is_empty() {
         actions.fill(0);
     }
     let mut pending = Pending::all(actions.len());
     for block in version {
         let block = tables.block(block);
-        match simd {
-            // SAFETY: `Simd` values above `Scalar` come from `Simd::best`, which asked the CPU.
+        match path {
+            // SAFETY: a view has only a path that the processor has.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512 => unsafe { avx512::first(&block, ids, &mut pending, actions) },
+            Path::Avx512 => unsafe { avx512::first(&block, ids, &mut pending, actions) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => unsafe { avx2::first(&block, ids, &mut pending, actions) },
+            Path::Avx2 => unsafe { avx2::first(&block, ids, &mut pending, actions) },
             _ => scalar::first(&block, ids, &mut pending, actions),
         }
         if pending.n == 0 {
@@ -291,7 +261,7 @@ fn first(tables: &Tables, simd: Simd, version: &[AtomicU32], ids: &Ids, actions:
 /// The first rule of each category in any block.
 fn each_category(
     tables: &Tables,
-    simd: Simd,
+    path: Path,
     version: &[AtomicU32],
     ids: &Ids,
     categories: usize,
@@ -302,13 +272,13 @@ fn each_category(
         let mut missing = (1u32 << categories) - 1;
         for block in version {
             let block = tables.block(block);
-            let matching = match simd {
-                // SAFETY: `Simd` values above `Scalar` come from `Simd::best`.
-                #[cfg(target_arch = "x86_64")]
-                Simd::Avx512 => unsafe { avx512::matching(&block, ids, i) },
+            let matching = match path {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Simd::Avx2 => unsafe { avx2::matching(&block, ids, i) },
+                Path::Avx512 => unsafe { avx512::matching(&block, ids, i) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx2 => unsafe { avx2::matching(&block, ids, i) },
                 _ => scalar::matching(&block, ids, i),
             };
             if matching != [0; 8] {

@@ -8,7 +8,11 @@ use proptest::prelude::*;
 use super::sample::SplitMix;
 use super::*;
 
-const SIMDS: [Simd; 3] = [Simd::Scalar, Simd::Avx2, Simd::Avx512];
+/// The same view by each path that this processor has.
+fn by_each_path(acl: Acl) -> impl Iterator<Item = (Path, Acl)> {
+    let paths = Path::ALL.into_iter();
+    paths.filter_map(move |path| Some((path, acl.with_path(path)?)))
+}
 
 /// A header of either family; addresses left-aligned.
 #[derive(Debug, Clone, Copy)]
@@ -131,12 +135,11 @@ fn agrees(writer: &AclWriter, probes: &[Probe], categories: usize) {
         .iter()
         .map(|probe| probe.linear(&rules, categories))
         .collect();
-    for simd in SIMDS {
-        let acl = writer.reader().with_simd(simd);
+    for (path, acl) in by_each_path(writer.reader()) {
         let first: Vec<_> = want.iter().map(|want| want[0]).collect();
-        assert_eq!(classify(&acl, probes), first, "{simd:?}");
+        assert_eq!(classify(&acl, probes), first, "{path:?}");
         let all = classify_categories(&acl, probes, categories);
-        assert_eq!(all, want.concat(), "{simd:?}, {categories} categories");
+        assert_eq!(all, want.concat(), "{path:?}, {categories} categories");
     }
 }
 
@@ -365,15 +368,15 @@ fn simds_agree(headers: usize) {
                 dport: i as u16,
                 proto: i as u8,
             }));
-            let scalar = classify(&writer.reader().with_simd(Simd::Scalar), &probes);
-            for simd in SIMDS {
+            let by_scalar = writer.reader().with_path(Path::Scalar).unwrap();
+            let scalar = classify(&by_scalar, &probes);
+            for (path, acl) in by_each_path(by_scalar) {
                 // A length that is no multiple of anything.
                 let cut = probes.len() - part as usize % 40;
-                let acl = writer.reader().with_simd(simd);
                 assert_eq!(
                     classify(&acl, &probes[..cut]),
                     scalar[..cut],
-                    "{family:?} {simd:?}"
+                    "{family:?} {path:?}"
                 );
             }
             assert!(scalar.iter().filter(|action| **action != 0).count() > 100);
@@ -538,9 +541,9 @@ fn whatever_the_bytes_are_a_lookup_ends_inside_the_region() {
                 region.copy_in(at, &word.to_le_bytes());
             }
             region.copy_in(64, &(1 + round as u32 % 12).to_le_bytes());
-            for simd in SIMDS {
-                classify(&writer.reader().with_simd(simd), &probes);
-                classify_categories(&writer.reader().with_simd(simd), &probes, 16);
+            for (_, acl) in by_each_path(writer.reader()) {
+                classify(&acl, &probes);
+                classify_categories(&acl, &probes, 16);
             }
             let _ = AclWriter::recover(region);
         }

@@ -53,10 +53,11 @@ fn a_burst_beside_changes_is_answered_by_one_version() {
     let bytes = Acl::bytes_for(Family::V4, small()).unwrap();
     let region = Region::private(bytes);
     let mut writer = Acl::create(region, Family::V4, small()).unwrap();
-    let reader = |n: usize, simd: Simd| {
+    let reader = |n: usize, path: Path| {
         let (probes, expected) = (probes.clone(), expected.clone());
         move || {
-            let acl = Acl::attach(region).unwrap().with_simd(simd);
+            let acl = Acl::attach(region).unwrap();
+            let acl = acl.with_path(path).unwrap_or(acl);
             let mut answers = std::collections::BTreeSet::new();
             while DONE.load(Ordering::Acquire) < CHANGES as u64 {
                 let from = DONE.load(Ordering::Acquire) as usize;
@@ -72,8 +73,8 @@ fn a_burst_beside_changes_is_answered_by_one_version() {
         }
     };
     let readers = [
-        thread::spawn(reader(0, Simd::Avx512)),
-        thread::spawn(reader(1, Simd::Scalar)),
+        thread::spawn(reader(0, Path::Avx512)),
+        thread::spawn(reader(1, Path::Scalar)),
     ];
     let grace = || {
         for bursts in &BURSTS {

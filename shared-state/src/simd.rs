@@ -1,13 +1,13 @@
-//! Which instructions look up a burst: chosen once, when a table is opened.
+//! Which instructions work on a burst: chosen once, when a table is opened. All ways give the same results.
 
-/// A way to look up a burst; all give the same results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A way to work on many values at once; the better ones are the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Path {
-    /// Plain loads, the next ones prefetched.
+    /// Nothing of a certain processor.
     Scalar,
-    /// Eight addresses at a time by AVX2 gathers.
+    /// 256 bits at a time: AVX2 and BMI1.
     Avx2,
-    /// Sixteen addresses at a time by AVX-512 gathers (F, BW, DQ, VL).
+    /// 512 bits at a time: AVX-512 F, BW, DQ and VL, BMI1 and POPCNT.
     Avx512,
 }
 
@@ -28,13 +28,15 @@ impl Path {
         match self {
             Path::Scalar => true,
             #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => is_x86_feature_detected!("avx2"),
+            Path::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1"),
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("bmi1")
+                    && is_x86_feature_detected!("popcnt")
             }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
