@@ -3,8 +3,8 @@
 //! `cargo run --release -p baton-shared-state --example bench_mempool`
 //!
 //! 8192 buffers of 2048 bytes (theirs: 8191 objects), an lcore's cache of 512 mbufs in shared
-//! memory (theirs: 256 in the process). Every get and put stores the mbuf's place as well, by
-//! which an audit finds it after a death. Private memory with the advice to use huge pages.
+//! memory (theirs: 256 in the process). Rows of the pool give back what was put nowhere, like an object of theirs;
+//! rows of mbufs begin and free packets, of which each says where it is. Private memory on huge pages.
 
 mod peer;
 
@@ -38,7 +38,7 @@ fn bulk<const N: usize>(cache: &mut Cache) {
     measure("mempool", &params, ROUNDS * N, || {
         for _ in 0..ROUNDS {
             cache.alloc_burst(black_box(&mut mbufs));
-            cache.free_burst(black_box(&mbufs));
+            cache.give_back(black_box(&mbufs));
         }
     });
 }
@@ -53,7 +53,7 @@ fn swing(cache: &mut Cache) {
                 cache.alloc_burst(black_box(part));
             }
             for part in mbufs.chunks(BURST) {
-                cache.free_burst(black_box(part));
+                cache.give_back(black_box(part));
             }
         }
     });
@@ -69,10 +69,7 @@ fn mbufs(cache: &mut Cache) {
     });
     let mut mbufs = [0; BURST];
     let alloc = |cache: &mut Cache, mbufs: &mut [u32; BURST]| {
-        cache.alloc_burst(mbufs);
-        for m in &mut *mbufs {
-            *m = Packet::fresh(*m, pool).into_raw();
-        }
+        cache.alloc_packets(mbufs);
         black_box(mbufs);
     };
     let params = "alloc_bulk+free_bulk 32, per mbuf";

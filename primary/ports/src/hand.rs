@@ -31,8 +31,10 @@ impl Hand {
     /// Marks a mbuf as received: its bytes are at `off..off + len` of its chunk.
     #[inline]
     pub(crate) fn received(&self, shard: u16, m: u32, at: (u16, u16), flags: u32, position: u32) {
-        self.pool.set_packet(m, at.0, at.1);
-        self.mark(shard, m, flags, position);
+        self.pool
+            .start_packet(m, at, (self.port, self.queue), flags);
+        self.pool
+            .set_place(m, Place::new(Holder::app(shard), MARK | position));
     }
 
     /// Marks a mbuf as received whose offset and length are set.

@@ -51,9 +51,10 @@ impl Packet {
     /// Makes an empty packet of a mbuf just allocated: headroom in front, no flags.
     #[inline]
     pub fn fresh(m: u32, pool: Pool) -> Packet {
-        pool.line(m).receive(0, 0, 0);
-        pool.set_packet(m, pool.headroom(), 0);
-        Packet::from_raw(m, pool)
+        let off = pool.headroom();
+        pool.start_packet(m, (off, 0), (0, 0), 0);
+        let len = 0;
+        Packet { pool, m, off, len }
     }
 
     /// Gives the mbuf out of hand without freeing it; offset and length are in its line.

@@ -148,6 +148,17 @@ impl Cache {
         done
     }
 
+    /// Allocates up to `out.len()` mbufs as empty packets behind the headroom (`rte_pktmbuf_alloc_bulk`).
+    #[inline]
+    pub fn alloc_packets(&mut self, out: &mut [u32]) -> usize {
+        let n = self.alloc_burst(out);
+        let (lines, at) = (self.pool.lines(), (self.pool.headroom(), 0));
+        for m in &out[..n] {
+            lines[*m as usize].start(at, (0, 0), 0);
+        }
+        n
+    }
+
     #[inline]
     fn alloc_part(&mut self, out: &mut [u32]) -> usize {
         let mut len = self.slot.len();
@@ -163,8 +174,14 @@ impl Cache {
     /// Allocates one empty packet.
     #[inline]
     pub fn alloc(&mut self) -> Option<Packet> {
-        let mut out = [0];
-        (self.alloc_burst(&mut out) == 1).then(|| Packet::fresh(out[0], self.pool))
+        let mut len = self.slot.len();
+        if len == 0 {
+            len = self.refill(len, 1);
+        }
+        let last = len.checked_sub(1)?;
+        let m = self.slot.entries[last].load(Ordering::Relaxed);
+        self.slot.set_len(last);
+        Some(Packet::fresh(m, self.pool))
     }
 
     /// Frees mbufs that the caller holds.
@@ -173,21 +190,68 @@ impl Cache {
     /// In debug builds, when one of them is free already.
     #[inline]
     pub fn free_burst(&mut self, mbufs: &[u32]) {
+        self.say_here(mbufs);
+        self.give_back(mbufs);
+    }
+
+    /// Gives back what [`Cache::alloc_burst`] gave and was put nowhere since (`rte_mempool_put_bulk`): their
+    /// place is still this cache, and they need not be looked at.
+    ///
+    /// One that was put somewhere goes through [`Cache::free_burst`], or after a death an audit would look for it
+    /// where it has been before.
+    ///
+    /// # Panics
+    /// In debug builds, when one of them says that it is elsewhere, or is free already.
+    #[inline]
+    pub fn give_back(&mut self, mbufs: &[u32]) {
         for part in mbufs.chunks(HALF) {
             let mut len = self.slot.len();
             if len + part.len() > CACHE_SIZE {
                 len = self.spill(len);
             }
-            let place = Place::new(Holder::cache(self.shard), 0);
-            for m in part {
-                debug_check_not_free(self.pool, *m);
-                let line = self.pool.line(*m);
-                if line.place() != place {
-                    line.set_place(place);
-                }
-            }
+            self.debug_check_ours(part);
             self.slot.copy_in(len, part);
             self.slot.set_len(len + part.len());
+        }
+    }
+
+    /// What comes back says that it is here, and is in nobody's hands but the caller's.
+    #[inline]
+    fn debug_check_ours(&self, mbufs: &[u32]) {
+        if cfg!(debug_assertions) {
+            let place = self.place();
+            for m in mbufs {
+                debug_check_not_free(self.pool, *m);
+                assert!(
+                    !self.pool.line(*m).is_elsewhere(place),
+                    "mbuf {m} given back to {self:?}, but it is in the {}",
+                    self.pool.place(*m).holder
+                );
+            }
+        }
+    }
+
+    /// Where a mbuf of this cache is.
+    #[inline]
+    fn place(&self) -> Place {
+        Place::new(Holder::cache(self.shard), 0)
+    }
+
+    /// Says of mbufs that come back that they are here, where they do not say so already.
+    ///
+    /// Most come back from where they went by this cache alone: one look at all, then no store.
+    #[inline]
+    fn say_here(&self, mbufs: &[u32]) {
+        let (place, lines) = (self.place(), self.pool.lines());
+        let mut elsewhere = false;
+        for m in mbufs {
+            debug_check_not_free(self.pool, *m);
+            elsewhere |= lines[*m as usize].is_elsewhere(place);
+        }
+        if elsewhere {
+            for m in mbufs {
+                lines[*m as usize].set_place(place);
+            }
         }
     }
 
@@ -204,7 +268,14 @@ impl Cache {
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
-        self.free_burst(&[packet.into_raw()]);
+        let m = packet.into_raw();
+        let mut len = self.slot.len();
+        if len == CACHE_SIZE {
+            len = self.spill(len);
+        }
+        self.say_here(&[m]);
+        self.slot.entries[len].store(m, Ordering::Relaxed);
+        self.slot.set_len(len + 1);
     }
 
     /// Frees one mbuf to the common ring, past the cache.
@@ -230,7 +301,7 @@ impl Cache {
             slot.entries[len + i].store(m, Ordering::Relaxed);
             slot.set_moving(i + 1);
         });
-        let place = Place::new(Holder::cache(self.shard), 0);
+        let place = self.place();
         for entry in &slot.entries[len..len + taken] {
             self.pool.set_place(entry.load(Ordering::Relaxed), place);
         }

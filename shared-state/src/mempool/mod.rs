@@ -179,6 +179,12 @@ impl Pool {
         &self.0.lines[m as usize]
     }
 
+    /// The metadata of all buffers: a loop over many takes it once.
+    #[inline]
+    fn lines(self) -> &'static [Line] {
+        self.0.lines
+    }
+
     /// First byte of a buffer's chunk; the holder of the buffer may use `chunk()` bytes from here.
     ///
     /// # Panics
@@ -232,12 +238,27 @@ impl Pool {
     /// When it would leave the chunk: a driver that accepts such a length has a bug.
     #[inline]
     pub fn set_packet(self, m: u32, off: u16, len: u16) {
+        self.check_packet(off, len);
+        self.line(m).set_data(off, len);
+    }
+
+    /// Begins a packet at `at` (offset and length) that arrived at `arrival` (port and queue), a single segment.
+    ///
+    /// # Panics
+    /// As [`Pool::set_packet`].
+    #[inline]
+    pub fn start_packet(self, m: u32, at: (u16, u16), arrival: (u16, u16), flags: u32) {
+        self.check_packet(at.0, at.1);
+        self.line(m).start(at, arrival, flags);
+    }
+
+    #[inline]
+    fn check_packet(self, off: u16, len: u16) {
         assert!(
             u32::from(off) + u32::from(len) <= self.0.chunk,
             "packet of {len} bytes at {off} in a chunk of {}",
             self.0.chunk
         );
-        self.line(m).set_data(off, len);
     }
 
     /// Offset of the packet in its chunk.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::Audit;
+use crate::mbuf;
 use crate::place::HolderKind;
 
 pub(crate) fn pool(count: u32) -> Pool {
@@ -39,6 +40,51 @@ fn the_last_freed_is_the_first_allocated() {
     assert_eq!(again, mbufs[3..]);
     assert_eq!(cache.alloc().unwrap().into_raw(), mbufs[2]);
     assert_eq!(cache.pool().place(again[0]).holder, Holder::cache(2));
+}
+
+#[test]
+fn packets_allocated_together_are_empty_and_whole_whatever_they_were() {
+    let pool = pool(64);
+    let mut cache = pool.cache(0);
+    for m in 0..64 {
+        let line = pool.line(m);
+        line.receive(7, 8, u32::MAX);
+        line.set_next(3);
+        line.set_segments(5, 6);
+        line.set_hash(9);
+    }
+    let mut mbufs = [0; 100];
+    assert_eq!(cache.alloc_packets(&mut mbufs), 64);
+    for m in &mbufs[..64] {
+        let line = pool.line(*m);
+        assert_eq!(pool.packet(*m), (pool.headroom(), 0));
+        assert_eq!((line.port(), line.queue(), line.flags()), (0, 0, 0));
+        assert_eq!((line.next(), line.segments()), (mbuf::NONE, (1, 1)));
+        assert_eq!(line.hash(), 0);
+    }
+}
+
+#[test]
+fn what_was_put_nowhere_is_given_back_and_found_by_the_audit() {
+    let pool = pool(2048);
+    let mut cache = pool.cache(3);
+    let mut mbufs = [0; 600];
+    assert_eq!(cache.alloc_burst(&mut mbufs), 600);
+    cache.give_back(&mbufs);
+    let accounting = Audit::new(pool).finish();
+    assert!(accounting.is_exact(), "{accounting:?}");
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "given back to Cache(shard 3")]
+fn what_was_put_somewhere_is_not_given_back_unseen() {
+    let pool = pool(64);
+    let mut cache = pool.cache(3);
+    let mut mbufs = [0; 2];
+    cache.alloc_burst(&mut mbufs);
+    pool.set_place(mbufs[1], Place::new(Holder::tx(0, 0), 5));
+    cache.give_back(&mbufs);
 }
 
 #[test]
