@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release -p baton-shared-state --example bench_hash`
 //!
-//! As `rte_hash` says of itself: "slots" are the entries that the index has and the ids that the
-//! table has. A lookup ends with the id and its key compared; an insert looks for the key, takes
+//! "Slots" are the ids that the table has, as `rte_hash` says of its keys; the index is as large as the gateway's
+//! for so many. A lookup ends with the id and its key compared; an insert looks for the key, takes
 //! an id, publishes the key and then the entry. Memory: index, keys and free ids. Private memory
 //! with the advice to use huge pages.
 
@@ -23,7 +23,7 @@ const QUERIES: usize = 1 << 21;
 /// A repetition takes the next slice of the queries, so that a large table stays cold.
 const SLICE: usize = 1 << 17;
 const BURST: usize = 32;
-const ENTRIES_PER_LINE: u32 = 7;
+const AHEAD: u32 = 4;
 
 /// A key that the peers' generator can make.
 trait Key: FromBytes + IntoBytes + Immutable + Copy + 'static {
@@ -65,7 +65,7 @@ struct Table<K> {
 
 impl<K: Key> Table<K> {
     fn new(slots: u32) -> Table<K> {
-        let lines = slots.div_ceil(ENTRIES_PER_LINE);
+        let lines = Index::lines_for(slots);
         let plan = IdPlan::new(slots, 1).expect("a plan");
         let bytes = [
             Index::bytes_for(1, lines),
@@ -97,12 +97,8 @@ impl<K: Key> Table<K> {
     /// The ids of a burst of keys, [`NO_ID`] for none; returns how many there are.
     #[inline(always)]
     fn find_burst(&self, keys: &[K], out: &mut [u32; BURST]) -> usize {
-        let mut hashes = [0; BURST];
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.hash(key);
-        }
         self.index.find_burst(
-            &hashes,
+            |i| self.hash(&keys[i]),
             |id| self.keys.prefetch(id),
             |i, id| self.keys.is(id, &keys[i]),
             out,
@@ -118,6 +114,7 @@ impl<K: Key> Table<K> {
         let Some(id) = self.ids.alloc() else {
             return false;
         };
+        self.keys.prefetch(self.ids.upcoming(AHEAD));
         self.keys.publish(id, key);
         self.index.insert(hash, id).is_ok()
     }

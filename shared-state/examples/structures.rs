@@ -133,12 +133,8 @@ fn rows(n: u32) {
         let mut out = [NO_ID; BURST];
         let mut found = 0;
         for part in order.chunks_exact(BURST) {
-            let mut hashes = [0; BURST];
-            for (hash_of, i) in hashes.iter_mut().zip(part) {
-                *hash_of = hash(i + offset);
-            }
             found += index.find_burst(
-                &hashes,
+                |i| hash(part[i] + offset),
                 |id| keys.prefetch(id),
                 |i, id| keys.is(id, &key(part[i] + offset)),
                 &mut out,

@@ -27,7 +27,7 @@ pub fn index() -> Subject {
             let shard = index.shard(index.shards() - 1);
             let hashes: [u64; 32] = core::array::from_fn(|_| u64::from_le_bytes(input.bytes()));
             let mut ids = [0; 32];
-            shard.find_burst(&hashes, |_| {}, |i, id| id as usize != i, &mut ids);
+            shard.find_burst(|i| hashes[i], |_| {}, |i, id| id as usize != i, &mut ids);
             hashes.iter().for_each(|hash| _ = shard.probe_length(*hash));
             Some(())
         },

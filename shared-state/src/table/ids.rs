@@ -225,6 +225,14 @@ impl IdShard {
         (id != NO_ID).then_some(id)
     }
 
+    /// The id that the `n`-th call of [`IdShard::alloc`] from now would give (0 is the next), so that its row
+    /// can be fetched meanwhile. Any number at all if so many are not free.
+    #[inline]
+    pub fn upcoming(&self, n: u32) -> u32 {
+        let at = self.head.load(Ordering::Relaxed).wrapping_add(n);
+        self.slot(at).load(Ordering::Relaxed)
+    }
+
     /// Gives an id back, after its row is unpublished.
     ///
     /// # Panics

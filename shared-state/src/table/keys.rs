@@ -112,10 +112,10 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// Whether a row is live and has this key: what a lookup asks of a candidate.
     #[inline]
     pub fn is(&self, id: u32, key: &K) -> bool {
-        if id >= self.count() {
+        let from = id as usize * Self::WORDS;
+        let Some(slot) = self.words.get(from..from + Self::WORDS) else {
             return false;
-        }
-        let slot = self.slot(id);
+        };
         let before = slot[0].load(Ordering::Acquire);
         let same = words::same(&slot[1..], key);
         fence(Ordering::Acquire);

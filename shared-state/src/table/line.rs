@@ -56,6 +56,16 @@ impl Line {
         None
     }
 
+    /// The id of the first entry with the tag of `hash`, or [`NO_ID`], without a branch that depends on the data.
+    #[inline(always)]
+    pub(super) fn first(&self, hash: u64) -> u32 {
+        let candidates = self.candidates(tag(hash));
+        let entry = &self.0[candidates.trailing_zeros() as usize % WORDS];
+        // It may be gone since: 0 is no entry, and one less is no id.
+        let id = (entry.load(Ordering::Relaxed) as u32).wrapping_sub(1);
+        if candidates == 0 { NO_ID } else { id }
+    }
+
     /// A bit for each entry that has this tag, without a branch that depends on the data.
     #[cfg(not(target_arch = "x86_64"))]
     #[inline(always)]
@@ -119,11 +129,26 @@ impl Line {
         self.0[0].store(u64::from_le_bytes(kinds), Ordering::Release);
     }
 
+    /// The first empty entry, found without a branch for each: which one it is cannot be foretold.
+    #[inline]
+    pub(super) fn empty(&self) -> Option<&AtomicU64> {
+        let free = self.candidates(0);
+        let entry = &self.0[free.trailing_zeros() as usize % WORDS];
+        (free != 0).then_some(entry)
+    }
+
     /// The entry that holds `wanted`.
     #[inline]
     pub(super) fn position(&self, wanted: u64) -> Option<&AtomicU64> {
-        let mut entries = self.0[1..].iter();
-        entries.find(|entry| entry.load(Ordering::Relaxed) == wanted)
+        let mut candidates = self.candidates((wanted >> 32) as u32);
+        while candidates != 0 {
+            let entry = &self.0[candidates.trailing_zeros() as usize % WORDS];
+            if entry.load(Ordering::Relaxed) == wanted {
+                return Some(entry);
+            }
+            candidates &= candidates - 1;
+        }
+        None
     }
 
     /// Empties it.

@@ -135,11 +135,10 @@ impl Views {
     /// Finds rows, reads them, and reads them again at the end of the burst: they are in its hands until then.
     fn rows(&mut self, before: &[u64; KEYS + COVERS], slow: bool, is_held: impl Fn() -> bool) {
         let shard = self.index.shard(0);
-        let hashes: [u64; KEYS] = core::array::from_fn(hash_of);
         let keys: [Key; KEYS] = core::array::from_fn(key_of);
         let mut ids = [NO_ID; KEYS];
         let same = |i: usize, id: u32| self.keys.is(id, &keys[i]);
-        shard.find_burst(&hashes, |id| self.touch(id), same, &mut ids);
+        shard.find_burst(hash_of, |id| self.touch(id), same, &mut ids);
         let records = self.records;
         let read = |id: &u32| (*id != NO_ID).then(|| records.read(*id));
         let found: Vec<Option<Value>> = ids.iter().map(read).collect();

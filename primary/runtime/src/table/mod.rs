@@ -67,6 +67,9 @@ impl<K, V, H> core::fmt::Debug for Table<K, V, H> {
     }
 }
 
+/// So many inserts ahead the row of an id is fetched.
+const IDS_AHEAD: u32 = 4;
+
 /// Bytes of the largest record that is written through.
 const MOST_BYTES: usize = 512;
 
@@ -94,12 +97,8 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     #[inline]
     pub fn find_ids(&self, keys: &[K], ids: &mut [u32]) -> usize {
         let len = keys.len().min(BURST).min(ids.len());
-        let mut hashes = [0u64; BURST];
-        for (hash, key) in hashes.iter_mut().zip(&keys[..len]) {
-            *hash = self.hash(key);
-        }
         self.index.find_burst(
-            &hashes[..len],
+            |at| self.hash(&keys[at]),
             |id| self.keys.prefetch(id),
             |at, id| self.keys.is(id, &keys[at]),
             &mut ids[..len],
@@ -116,7 +115,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// way into the processor's cache. [`Table::confirm`] compares.
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
-        let id = self.index.find(hash, |_| true).unwrap_or(NO_ID);
+        let id = self.index.candidate(hash);
         self.prefetch(id);
         id
     }
@@ -135,26 +134,25 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
 
     /// Looks up a whole burst; `key_of` gives each packet's key.
     pub fn find_burst(&self, burst: Burst, key_of: fn(&Packet) -> Option<K>) -> FoundBurst<K, V> {
-        let mut found = [const { None }; BURST];
-        let mut hashes = [0u64; BURST];
         let mut keys: [Option<K>; BURST] = [const { None }; BURST];
-        let len = burst.len();
-        for (at, packet) in burst.iter().enumerate() {
-            keys[at] = key_of(packet);
-            if let Some(key) = &keys[at] {
-                hashes[at] = self.hash(key);
-                self.index.prefetch(hashes[at]);
-            }
+        for (key, packet) in keys.iter_mut().zip(burst.iter()) {
+            *key = key_of(packet);
         }
+        let (len, mut ids) = (burst.len(), [NO_ID; BURST]);
+        self.index.find_burst(
+            |at| keys[at].as_ref().map_or(0, |key| self.hash(key)),
+            |id| self.prefetch(id),
+            |at, id| keys[at].as_ref().is_some_and(|key| self.keys.is(id, key)),
+            &mut ids[..len],
+        );
+        let mut found = [const { None }; BURST];
         for (at, packet) in burst.into_iter().enumerate() {
-            let key = keys[at].take();
-            let id = key
-                .as_ref()
-                .and_then(|key| self.index.find(hashes[at], |id| self.keys.is(id, key)));
-            if let Some(id) = id {
+            let id = ids[at];
+            let value = (id != NO_ID).then(|| {
                 self.count(id, 1, packet.len() as u64, self.now_s);
-            }
-            found[at] = Some((packet, key, id.map(|id| self.records.read(id))));
+                self.records.read(id)
+            });
+            found[at] = Some((packet, keys[at].take(), value));
         }
         FoundBurst::new(found, len)
     }
@@ -180,6 +178,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         let id = self.ids.alloc().ok_or(Full {
             entries: self.index.len(),
         })?;
+        self.keys.prefetch(self.ids.upcoming(IDS_AHEAD));
         self.store(id, &value);
         self.hot.start(id, self.now_s);
         if let (true, Some(older)) = (self.transition.writes_through(), &self.older_hot) {

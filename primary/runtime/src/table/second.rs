@@ -3,7 +3,7 @@
 use crate::table::zones::declare_index;
 use crate::zone::{Declare, Gain, Live, Opener, Zone, ZoneError};
 use baton_schema::Policy;
-use baton_shared_state::table::{Full, Index, IndexShard, NO_ID, hash_bytes};
+use baton_shared_state::table::{Full, Index, IndexShard, hash_bytes};
 
 /// What a second index leads to: names the table whose ids it holds, and the memzone of its own.
 pub trait Leads: Send + 'static {
@@ -39,12 +39,12 @@ impl<L: Leads> SecondIndex<L> {
     #[inline]
     pub fn find_burst(
         &self,
-        hashes: &[u64],
+        hash_of: impl FnMut(usize) -> u64,
         touch: impl Fn(u32),
         same: impl Fn(usize, u32) -> bool,
         out: &mut [u32],
     ) -> usize {
-        self.index.find_burst(hashes, touch, same, out)
+        self.index.find_burst(hash_of, touch, same, out)
     }
 
     /// Brings the line where a hash leads to into the processor's cache.
@@ -56,7 +56,7 @@ impl<L: Leads> SecondIndex<L> {
     /// The id that a hash leads to, or [`NO_ID`], with nothing compared yet.
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
-        self.index.find(hash, |_| true).unwrap_or(NO_ID)
+        self.index.candidate(hash)
     }
 
     /// Publishes an id.

@@ -80,7 +80,7 @@ proptest! {
         }
         let hashes: Vec<u64> = (0..120).map(hash).collect();
         let mut out = [NO_ID; 120];
-        let found = index.find_burst(&hashes, |_| {}, |i, id| keys[id as usize] == i as u64, &mut out);
+        let found = index.find_burst(|i| hashes[i], |_| {}, |i, id| keys[id as usize] == i as u64, &mut out);
         prop_assert_eq!(found, model.len());
         for (key, id) in out.iter().enumerate() {
             prop_assert_eq!(*id, model.get(&(key as u64)).copied().unwrap_or(NO_ID));
