@@ -205,6 +205,8 @@ impl Prefixes {
         let unneeded = self.map.iter().filter(|(_, used)| used.rules == 0);
         let unneeded: Vec<(Prefix, u32)> = unneeded.map(|(p, u)| (*p, u.class)).collect();
         for (prefix, class) in unneeded.iter().filter(|(_, class)| !named(*class)) {
+            // Nodes made for it come back first: once the record is cleared nobody knows of them.
+            self.trie.fold(prefix);
             self.map.remove(prefix);
             classes.clear(*class);
             classes.pool.retire(*class);

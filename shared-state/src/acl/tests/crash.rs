@@ -213,6 +213,20 @@ fn a_writer_that_dies_leaves_the_old_set_or_the_new_one() {
 }
 
 #[test]
+fn nodes_and_classes_of_a_set_that_was_never_published_come_back() {
+    let (doing, bench) = (Doing::Build, Bench::new(Doing::Build));
+    let mut writer = bench.writer(doing);
+    let stores = stores(|| doing.run(&mut writer).unwrap());
+    // The last one publishes.
+    for n in 0..stores - 1 {
+        let mut writer = bench.writer(doing);
+        assert!(die_at(n + 1, || doing.run(&mut writer).unwrap()));
+        drop(writer);
+        nothing_leaked(&mut AclWriter::recover(bench.region).unwrap());
+    }
+}
+
+#[test]
 #[ignore = "long: every single store"]
 fn a_writer_that_dies_before_any_store_leaves_the_old_set_or_the_new_one() {
     for doing in ALL {
