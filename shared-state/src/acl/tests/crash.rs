@@ -218,7 +218,7 @@ fn nodes_and_classes_of_a_set_that_was_never_published_come_back() {
     let mut writer = bench.writer(doing);
     let stores = stores(|| doing.run(&mut writer).unwrap());
     // The last one publishes.
-    for n in 0..stores - 1 {
+    for n in (0..stores - 1).step_by(5) {
         let mut writer = bench.writer(doing);
         assert!(die_at(n + 1, || doing.run(&mut writer).unwrap()));
         drop(writer);
