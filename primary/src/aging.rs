@@ -1,21 +1,26 @@
 //! What: the work of each millisecond: sessions that were silent for too long end, and the routers
 //! of static routes are kept known.
 //!
-//! A cursor goes round the shard's ids in small steps; a round takes some seconds, which is how
-//! much later than its timeout a session may end. Sessions whose outside address is no longer ours
-//! end, too: the config may be younger than the state.
+//! A timer wheel has each session it knows at the second in which it ends if it stays silent; a packet does not touch
+//! it. It learns of a session when this process opens it or shortens its life, and of those that others
+//! made, before us or while another tenant had the shard, by a cursor that goes round the shard's places in
+//! some seconds. Sessions whose outside address is no longer ours end when it meets them: the
+//! config may be younger than the state.
 
 use crate::gateway::Gateway;
-use crate::links::Target;
-use crate::session::SessionLayout;
+use crate::links::{Own, Target};
+use crate::session::{SessionKey, SessionLayout};
+use crate::state::State;
 use baton::prelude::Shard;
+use baton_datapath::tcp_state::Timeouts;
+use baton_shared_state::timer::{Next, Rows, Wheel};
 
-/// Ids looked at in a tick, at least.
+/// Places that the cursor passes in a tick, at least.
 const STEP: u32 = 64;
-/// Ticks in which a large table is gone through once.
+/// Ticks in which it goes round a large table once.
 const ROUND: u32 = 8_192;
-/// Sessions ended in a tick, at most: each costs some cache misses.
-const ENDED: usize = 64;
+/// Sessions looked at, and so ended, in a tick at most: each costs some cache misses.
+const LOOKS: u32 = 64;
 /// Seconds after which a binding without sessions is given back.
 const IDLE_BINDING_S: u32 = 60;
 /// Seconds between two questions to a router that is known.
@@ -23,47 +28,133 @@ const REFRESH_S: u32 = 30;
 
 const TRANSLATED: Target = Target::Own { translated: true };
 
-/// Where the cursors stand.
-#[derive(Debug, Default)]
+/// What of this is private to the process: the wheel, and where the cursors stand.
+#[derive(Debug)]
 pub(crate) struct Aging {
+    /// Places of sessions; a tick is a second.
+    wheel: Wheel,
     sessions: u32,
     bindings: u32,
     expired: Vec<u32>,
     asked_s: u32,
 }
 
+impl Aging {
+    /// For a shard of so many sessions. What a running table has beyond that is taken at the first tick.
+    pub(crate) fn new(sessions: u32) -> Aging {
+        Aging {
+            wheel: Wheel::new(sessions, 0),
+            sessions: 0,
+            bindings: 0,
+            expired: Vec::with_capacity(LOOKS as usize),
+            asked_s: 0,
+        }
+    }
+
+    /// The session at `place` ends at `deadline` (seconds) unless it is heard of.
+    #[inline]
+    pub(crate) fn watch(&mut self, place: u32, deadline: u64) {
+        if place < self.wheel.ids() {
+            self.wheel.insert(place, deadline);
+        }
+    }
+}
+
+/// How long sessions live.
+struct Lives<'a, S: SessionLayout> {
+    state: &'a State<S>,
+    timeouts: Timeouts,
+    own: &'a Own,
+    now_s: u32,
+    expired: &'a mut Vec<u32>,
+}
+
+impl<S: SessionLayout> Lives<'_, S> {
+    /// The second in which a session ends if it stays silent.
+    fn deadline(&self, id: u32, key: &SessionKey, session: &S) -> u64 {
+        let known = session.known();
+        if self.own.get(known.outside.address) != Some(TRANSLATED) {
+            return 0;
+        }
+        let timeout = self.timeouts.of(key.protocol, known.state);
+        u64::from(self.state.sessions.last_seen(id)) + u64::from(timeout) + 1
+    }
+}
+
+impl<S: SessionLayout> Rows for Lives<'_, S> {
+    fn look(&mut self, place: u32) -> Next {
+        let id = self.state.sessions.id_at(place);
+        let Some((key, session)) = self.state.sessions.get(id) else {
+            return Next::Expired;
+        };
+        let deadline = self.deadline(id, &key, &session);
+        if deadline > self.now_s.into() {
+            return Next::At(deadline);
+        }
+        self.expired.push(id);
+        Next::Expired
+    }
+
+    fn prefetch(&mut self, place: u32) {
+        self.state
+            .sessions
+            .prefetch(self.state.sessions.id_at(place));
+    }
+}
+
 impl<S: SessionLayout> Gateway<S> {
-    /// Ends what is due among the next few sessions.
+    /// Ends the sessions and bindings that are due.
     pub(crate) fn age(&mut self, shard: &mut Shard<Self>) {
+        self.age_sessions(shard);
+        self.age_bindings(shard);
+    }
+
+    fn age_sessions(&mut self, shard: &mut Shard<Self>) {
         let Some(translator) = &mut self.nat else {
             return;
         };
-        let now_s = shard.now_s();
-        let state = &mut shard.state;
-        let mut expired = std::mem::take(&mut self.aging.expired);
-        expired.reserve(ENDED);
-        let step = STEP.max(state.sessions.capacity() / ROUND);
-        let timeouts = translator.nat.timeouts;
-        let own = &self.own;
-        self.aging.sessions = state
-            .sessions
-            .scan(self.aging.sessions, step, |id, key, session| {
-                let silent = now_s.saturating_sub(state.sessions.last_seen(id));
-                let known = session.known();
-                let timeout = timeouts.of(key.protocol, known.state);
-                let ours = own.get(known.outside.address) == Some(TRANSLATED);
-                if (silent > timeout || !ours) && expired.len() < ENDED {
-                    expired.push(id);
-                }
-            });
-        for id in expired.drain(..) {
+        let (now_s, state) = (shard.now_s(), &mut shard.state);
+        let (aging, capacity) = (&mut self.aging, state.sessions.capacity());
+        if aging.wheel.ids() < capacity {
+            aging.wheel = Wheel::new(capacity, now_s.into());
+        }
+        let mut lives = Lives {
+            state,
+            timeouts: translator.nat.timeouts,
+            own: &self.own,
+            now_s,
+            expired: &mut aging.expired,
+        };
+        aging.wheel.advance(now_s.into(), LOOKS, &mut lives);
+        for _ in 0..STEP.max(capacity / ROUND).min(capacity) {
+            let place = aging.sessions;
+            aging.sessions = if place + 1 < capacity { place + 1 } else { 0 };
+            if aging.wheel.contains(place) {
+                continue;
+            }
+            let id = lives.state.sessions.id_at(place);
+            if let Some((key, session)) = lives.state.sessions.get(id) {
+                let deadline = lives.deadline(id, &key, &session);
+                aging.wheel.insert(place, deadline);
+            }
+        }
+        for id in aging.expired.drain(..) {
             state.close(id, &mut translator.pool);
         }
+    }
+
+    /// Bindings end with their last session; this finds those that a death left without one.
+    fn age_bindings(&mut self, shard: &mut Shard<Self>) {
+        let Some(translator) = &mut self.nat else {
+            return;
+        };
+        let (now_s, state) = (shard.now_s(), &mut shard.state);
+        let mut expired = core::mem::take(&mut self.aging.expired);
         self.aging.bindings = state
             .bindings
             .scan(self.aging.bindings, STEP, |id, _, binding| {
                 let silent = now_s.saturating_sub(state.bindings.last_seen(id));
-                if binding.sessions == 0 && silent > IDLE_BINDING_S && expired.len() < ENDED {
+                if binding.sessions == 0 && silent > IDLE_BINDING_S {
                     expired.push(id);
                 }
             });

@@ -6,6 +6,7 @@
 //! at its turn: no packet overtakes another. Nothing is allocated and nothing can fail but by a
 //! named drop.
 
+use crate::aging::Aging;
 use crate::config::{GatewayTable, QosClasses, Settings};
 use crate::drops::Drop;
 use crate::fast::Fast;
@@ -14,6 +15,7 @@ use crate::session::SessionLayout;
 use crate::state::State;
 use crate::translator::Translator;
 use baton::prelude::{Burst, Datapath, Error, Packet, PortId, Result, Setup, Shard};
+use baton::table::places;
 use baton_datapath::rate::TokenBucket;
 use baton_datapath::{Headers, bucket};
 use std::net::Ipv4Addr;
@@ -36,7 +38,7 @@ pub struct Gateway<S: SessionLayout> {
     pub(crate) shards: u16,
     /// A bucket of shard 0, which learns neighbours.
     pub(crate) arp_bucket: u8,
-    pub(crate) aging: crate::aging::Aging,
+    pub(crate) aging: Aging,
     pub(crate) fast: Fast,
 }
 
@@ -115,7 +117,10 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
             shard: setup.shard(),
             shards: setup.shards(),
             arp_bucket: arp_bucket.unwrap_or_default(),
-            aging: crate::aging::Aging::default(),
+            aging: Aging::new(places(
+                Self::capacity(config, "nat.session"),
+                setup.shards(),
+            )),
         })
     }
 

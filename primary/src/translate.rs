@@ -14,6 +14,7 @@ use crate::local::Exit;
 use crate::session::{FROM_OUTSIDE, NO_BINDING, NewSession, STATIC, SessionKey, SessionLayout};
 use crate::state::Opening;
 use baton::prelude::{Packet, Shard};
+use baton_datapath::parse::TCP;
 use baton_datapath::rewrite::{End, Rewrite};
 use baton_datapath::tcp_state::{Side, TcpState, flag};
 use baton_datapath::{Headers, L4};
@@ -209,7 +210,21 @@ impl<S: SessionLayout> Gateway<S> {
         };
         let forwards = &translator.forwards;
         let reserved = |protocol, end| forwards.inside_of(protocol, end).is_some();
-        shard.state.open(&opening, &mut translator.pool, reserved)
+        let opened = shard.state.open(&opening, &mut translator.pool, reserved);
+        if let Ok((id, _)) = opened {
+            self.watch(shard, id, h.protocol, state);
+        }
+        opened
+    }
+
+    /// Has the wheel look at a session that begins now, or has got another timeout.
+    fn watch(&mut self, shard: &Shard<Self>, id: u32, protocol: u8, state: TcpState) {
+        if let Some(translator) = &self.nat {
+            let timeout = translator.nat.timeouts.of(protocol, state);
+            let deadline = u64::from(shard.now_s()) + u64::from(timeout) + 1;
+            self.aging
+                .watch(shard.state.sessions.place_of(id), deadline);
+        }
     }
 
     /// The inside end that a packet without a session may open one to: a forward's.
@@ -240,7 +255,7 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// Counts a packet and follows its connection.
-    fn note(&self, shard: &mut Shard<Self>, id: u32, session: S, h: &Headers, sender: Sender) {
+    fn note(&mut self, shard: &mut Shard<Self>, id: u32, session: S, h: &Headers, sender: Sender) {
         let known = session.known();
         self.follow(
             shard,
@@ -256,7 +271,7 @@ impl<S: SessionLayout> Gateway<S> {
     /// would be copied from narrow stores by wide loads, for each packet.
     #[inline(always)]
     pub(crate) fn follow(
-        &self,
+        &mut self,
         shard: &mut Shard<Self>,
         id: u32,
         (state, how): (TcpState, u8),
@@ -269,12 +284,19 @@ impl<S: SessionLayout> Gateway<S> {
             let side = if by_opener { Side::Opener } else { Side::Other };
             let next = state.next(side, flags);
             if next != state {
-                let session = shard.state.sessions.value(id);
-                shard.state.sessions.rewrite(id, &session.with_state(next));
+                self.turn(shard, id, next);
             }
         }
         let now_s = shard.now_s();
         shard.state.sessions.count(id, 1, ip_len as u64, now_s);
+    }
+
+    /// A connection comes into another state.
+    #[inline(never)]
+    fn turn(&mut self, shard: &mut Shard<Self>, id: u32, next: TcpState) {
+        let session = shard.state.sessions.value(id);
+        shard.state.sessions.rewrite(id, &session.with_state(next));
+        self.watch(shard, id, TCP, next);
     }
 
     /// Changes a packet and lets it out.

@@ -115,6 +115,13 @@ impl<D: Datapath> Bench<D> {
         self.lcore.poll(now_ns)
     }
 
+    /// What the program keeps of a shard outside of shared memory.
+    pub fn datapath(&mut self, shard: u16) -> Option<&mut D> {
+        let mut runs = self.lcore.runs.iter_mut();
+        let run = runs.find(|run| run.shard.index() == shard)?;
+        Some(&mut run.datapath)
+    }
+
     /// Teaches a neighbour.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use super::frames::{ACK, RST, SYN, hear};
 use super::{FROM_HOST, FROM_ROUTER, Lab};
+use crate::aging::Aging;
 
 const SERVER: &str = "198.51.100.9:443";
 /// Ticks in which all of a small table is looked at.
@@ -26,6 +27,55 @@ fn a_silent_udp_session_ends_and_its_port_is_free_again() {
         FROM_ROUTER.udp(SERVER, &one.src.to_string(), b"late"),
         "no_session",
     );
+}
+
+/// A table that the cursor needs thousands of ticks for.
+fn large() -> Lab {
+    Lab::new(1, |text| {
+        text.replace(
+            "sessions   = 1024",
+            "sessions = 1048576\ntimeouts = { udp = \"10s\" }",
+        )
+    })
+}
+
+#[test]
+fn a_session_of_a_large_table_ends_in_the_second_it_is_due() {
+    let mut lab = large();
+    let silent = lab.out(FROM_HOST.udp("10.0.0.7:5000", SERVER, b"x"));
+    let heard = lab.out(FROM_HOST.udp("10.0.0.7:5001", SERVER, b"x"));
+    lab.wait(6, 1);
+    lab.back(FROM_ROUTER.udp(SERVER, &heard.src.to_string(), b"y"));
+    lab.wait(3, 1);
+    lab.back(FROM_ROUTER.udp(SERVER, &heard.src.to_string(), b"y"));
+    lab.wait(2, 2);
+    let late = FROM_ROUTER.udp(SERVER, &silent.src.to_string(), b"late");
+    lab.refused(true, late, "no_session");
+    lab.back(FROM_ROUTER.udp(SERVER, &heard.src.to_string(), b"y"));
+}
+
+#[test]
+fn a_connection_that_closes_gets_the_shorter_timeout_at_once() {
+    let mut lab = large();
+    let open = lab.out(FROM_HOST.tcp("10.0.0.7:5001", SERVER, SYN));
+    let open = open.src.to_string();
+    lab.back(FROM_ROUTER.tcp(SERVER, &open, SYN | ACK));
+    lab.wait(3_000, 2);
+    lab.back(FROM_ROUTER.tcp(SERVER, &open, RST));
+    lab.wait(300, 2);
+    lab.refused(true, FROM_ROUTER.tcp(SERVER, &open, ACK), "no_session");
+}
+
+#[test]
+fn a_session_that_another_process_made_is_found_and_ends() {
+    let mut lab = Lab::one_shard();
+    let silent = lab.out(FROM_HOST.udp("10.0.0.7:5000", SERVER, b"x"));
+    // As after a takeover: the tables are there, what a process keeps is not.
+    lab.bench.datapath(0).unwrap().aging = Aging::new(0);
+    lab.wait(400, ROUND);
+    lab.wait(1, 2);
+    let late = FROM_ROUTER.udp(SERVER, &silent.src.to_string(), b"late");
+    lab.refused(true, late, "no_session");
 }
 
 #[test]

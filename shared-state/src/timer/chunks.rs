@@ -76,6 +76,10 @@ impl<const SLOTS: usize> Chunks<SLOTS> {
         self.free = 1;
     }
 
+    pub(super) fn ids(&self) -> u32 {
+        self.places.len() as u32
+    }
+
     pub(super) fn len(&self) -> u32 {
         self.len
     }

@@ -97,6 +97,11 @@ impl Wheel {
         }
     }
 
+    /// Ids that can be queued are below this.
+    pub fn ids(&self) -> u32 {
+        self.chunks.ids()
+    }
+
     /// Ids that are queued.
     pub fn len(&self) -> u32 {
         self.chunks.len()

@@ -19,6 +19,7 @@ mod second;
 mod zones;
 
 pub use second::{Leads, SecondIndex};
+pub use zones::places;
 
 use crate::burst::{Burst, FoundBurst};
 use crate::transition::{Fold, Transition};
@@ -301,14 +302,28 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.now_s = now_s;
     }
 
-    /// The `at`-th id of this shard.
-    fn id_at(&self, mut at: u32) -> u32 {
+    /// The `at`-th id of this shard, of [`Table::capacity`]; [`NO_ID`] where there is none.
+    #[inline]
+    pub fn id_at(&self, mut at: u32) -> u32 {
         for range in &self.ranges {
             let len = range.end - range.start;
             if at < len {
                 return range.start + at;
             }
             at -= len;
+        }
+        NO_ID
+    }
+
+    /// The number of an id among those of this shard: [`Table::id_at`] backwards. [`NO_ID`] for another shard's.
+    #[inline]
+    pub fn place_of(&self, id: u32) -> u32 {
+        let mut before = 0;
+        for range in &self.ranges {
+            if range.contains(&id) {
+                return before + (id - range.start);
+            }
+            before += range.end - range.start;
         }
         NO_ID
     }

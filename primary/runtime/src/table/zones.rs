@@ -7,6 +7,7 @@ use baton_schema::{Policy, Record};
 use baton_shared_state::table::{
     Dirty, Hot, HotWords, IdPlan, IdSpace, Index, Keys, RawRecords, Records,
 };
+use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The head of `NAME.ids`, `NAME.index` and `NAME.dirty`: what kind of part it is.
@@ -32,6 +33,23 @@ fn total(capacity: u32, shards: u16) -> u32 {
 fn plan(capacity: u32, shards: u16) -> IdPlan {
     IdPlan::new(capacity.max(1), shards)
         .expect("`resolve::size_of` has refused every number for which there is no plan")
+}
+
+/// Ids that a shard has of a table made for `capacity` records; 0 where no such table is possible.
+pub fn places(capacity: u32, shards: u16) -> u32 {
+    IdPlan::new(capacity, shards).map_or(0, |plan| plan.per_shard())
+}
+
+/// Ranges with those that touch made one.
+fn joined(ranges: impl Iterator<Item = Range<u32>>) -> Vec<Range<u32>> {
+    let mut joined: Vec<Range<u32>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 fn sized(len: usize, count: u32, stride: usize) -> ZoneSize {
@@ -173,7 +191,7 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
         Ok(Table {
             ids: space.shard(shard),
             space,
-            ranges: space.ranges(shard).collect(),
+            ranges: joined(space.ranges(shard)),
             keys: Keys::new(opener.zone(&named("key"))?.region, total)
                 .map_err(|why| corrupt(&named("key"), &why))?,
             records: Records::new(own.region, total).map_err(|why| corrupt(name, &why))?,
