@@ -35,4 +35,6 @@ pub const NONE: u32 = u32::MAX;
 #[cfg(all(test, loom))]
 mod loom;
 #[cfg(all(test, not(loom)))]
+mod samples;
+#[cfg(all(test, not(loom)))]
 mod tests;

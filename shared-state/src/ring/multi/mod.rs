@@ -25,6 +25,9 @@
 //! which consumers pass over; a dead consumer's elements go to the repairer. One process repairs a
 //! party at a time, as with everything else of a dead shard; others go on meanwhile.
 //!
+//! Damaged bytes: a head that cannot be is a ring from which nothing is taken and to which nothing is put;
+//! a holder or predecessor that does not exist is waited for as for a dead one.
+//!
 //! Limits: positions of notes wrap after 2^36 elements. A death between the store of the tail and
 //! that of the note, repaired after a multiple of 2^36 elements to within one capacity, would be
 //! taken for one before both; a compare-and-swap that is held up for as long may hit as well.

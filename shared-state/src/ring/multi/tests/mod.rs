@@ -11,7 +11,7 @@ use super::words::Word;
 use super::*;
 use crate::region::Region;
 use crate::ring::RingError;
-use crate::ring::tests::{How, Sample, fill, how, look};
+use crate::ring::samples::{How, Sample, fill, how, look};
 
 pub(super) const MODES: [Mode; 3] = [Mode::Mt, Mode::Rts, Mode::Hts];
 const WORDS_AT: [usize; 4] = [128, 256, 384, 512];
@@ -147,6 +147,41 @@ proptest! {
         for end in [1u64 << 32, 1 << 36, 1 << 44] {
             behaves_like_a_deque(ring_at(end - before, 32, MODES[mode]), &ops);
         }
+    }
+}
+
+/// Nothing hangs, panics or leaves the region, whatever the words are; party 0 is repaired, too.
+fn ends_with_any_words(mode: Mode, words: &[(usize, u64)]) {
+    let region = Region::private(Ring::bytes_for(8));
+    let ring = Ring::create(region, 8, mode, mode).unwrap();
+    for (at, word) in words {
+        region.u64(at * 8).store(*word, Ordering::Relaxed);
+    }
+    held(ring);
+    let party = ring.party(0);
+    for _ in 0..3 {
+        let _ = party.enqueue_unless(&[1; 12], || true);
+        let _ = party.dequeue_unless(&mut [0; 12], || true);
+        ring.repair(0, |_| ());
+        if mode == Mode::Hts {
+            let _ = party.start_enqueue(9, || true);
+            let _ = party.start_dequeue(9, || true);
+        }
+    }
+    let _ = (ring.len(), ring.free(), held(ring));
+}
+
+proptest! {
+    #[test]
+    fn no_words_hold_a_party_up(
+        // Heads, tails and the end of the holes; some lines of parties.
+        words in prop::collection::vec((prop_oneof![
+            Just(2usize), Just(16), Just(32), Just(48), Just(64), 80..100usize,
+        ], any::<u64>(), 0u32..64), 1..9),
+        mode in 0usize..3,
+    ) {
+        let words: Vec<_> = words.iter().map(|(at, word, less)| (*at, word >> less)).collect();
+        ends_with_any_words(MODES[mode], &words);
     }
 }
 
