@@ -17,6 +17,7 @@ use crate::sync::{AtomicU32, Ordering};
 pub type Words<const N: usize> = [AtomicU32; N];
 
 /// Most words of an element: a cache line.
+#[cfg(not(loom))]
 const MOST_WORDS: usize = 16;
 
 /// What a ring carries: plain bytes that mean the same in every process, 4 to 64 of them, a multiple of four.
@@ -33,12 +34,12 @@ const MOST_WORDS: usize = 16;
 /// struct Event {
 ///     flow: u64,
 ///     kind: u32,
-/// #   _pad: u32,
+///     reserved: u32,
 /// }
 ///
 /// impl Element for Event {
 ///     type Slot = Words<4>;
-///     const NONE: Event = Event { flow: 0, kind: u32::MAX, # _pad: 0 };
+///     const NONE: Event = Event { flow: 0, kind: u32::MAX, reserved: 0 };
 /// }
 /// ```
 pub trait Element: Copy + Eq + FromBytes + IntoBytes + Immutable + 'static {
@@ -114,6 +115,7 @@ impl<const N: usize> sealed::Slot for Words<N> {
 }
 
 /// Bytes of an element; does not compile where its slot has another size.
+#[cfg(not(loom))]
 pub(super) const fn bytes_of<E: Element>() -> usize {
     const {
         let words = <E::Slot as SlotWords>::WORDS;

@@ -3,7 +3,9 @@
 //! Order: none of its own. Whoever calls has these positions to itself, by its ring's invariants,
 //! from a word it has loaded (Acquire) until a word it will store (Release).
 
-use super::element::{Element, SlotWords};
+use super::element::Element;
+#[cfg(not(loom))]
+use super::element::SlotWords;
 #[cfg(not(loom))]
 use crate::sync::as_one;
 
