@@ -1,10 +1,12 @@
-//! Any bytes are a structure or an error: attaching and looking up end, stay inside the region and store nothing.
+//! Any bytes are a structure or an error: attaching and looking up end, stay inside the region and store nothing
+//! (rings are used, too).
 //!
 //! An input names a structure, cuts its region short or not, and puts its bytes over a whole one or over zeros. Around
 //! each region lie 64 MiB that may not be touched.
 #![no_main]
 
 mod input;
+mod rings;
 mod subjects;
 
 use std::sync::OnceLock;
@@ -16,7 +18,7 @@ use baton_shared_state::lpm6::Lpm6;
 use baton_shared_state::sys::memory::Reservation;
 use input::Input;
 use libfuzzer_sys::fuzz_target;
-use subjects::{dirty, ids, index, meters, mpmc, pool, qsbr, queue, spsc};
+use subjects::{dirty, ids, index, meters, pool, qsbr, queue};
 
 /// A structure under test.
 struct Subject {
@@ -44,7 +46,7 @@ fn guarded(bytes: usize) -> Region {
 fn subjects() -> &'static [Subject] {
     static ALL: OnceLock<Vec<Subject>> = OnceLock::new();
     ALL.get_or_init(|| {
-        vec![
+        let mut all = vec![
             routes(),
             routes6(),
             rules(Family::V4),
@@ -55,10 +57,10 @@ fn subjects() -> &'static [Subject] {
             qsbr(),
             queue(),
             meters(),
-            spsc(),
-            mpmc(),
             pool(),
-        ]
+        ];
+        all.extend(rings::all());
+        all
     })
 }
 

@@ -6,7 +6,6 @@ use baton_shared_state::Region;
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::meter::{Meters, Rfc4115, SrTcm, TrTcm};
 use baton_shared_state::rcu::{DeferQueue, Qsbr};
-use baton_shared_state::ring::{MpmcRing, SpscRing};
 use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index};
 
 use crate::{Subject, guarded};
@@ -124,41 +123,6 @@ pub fn meters() -> Subject {
                 let _ = c.mark_blind(meters.at(id), now, bytes);
             }
             region.copy_in(0, &before);
-            Some(())
-        },
-    }
-}
-
-pub fn spsc() -> Subject {
-    let region = guarded(SpscRing::bytes_for(16));
-    SpscRing::create(region, 16)
-        .expect("a ring")
-        .enqueue_burst(&[1, 2, 3]);
-    Subject {
-        region,
-        places: vec![0, 64, 128, 192],
-        read: |region, _| {
-            let ring = SpscRing::attach(region).ok()?;
-            ring.window(&mut |_| {});
-            let _ = (ring.len(), ring.free(), ring.capacity());
-            ring.peek_burst(&mut [0; 40]);
-            Some(())
-        },
-    }
-}
-
-pub fn mpmc() -> Subject {
-    let region = guarded(MpmcRing::bytes_for(16));
-    MpmcRing::create(region, 16)
-        .expect("a ring")
-        .enqueue_burst(&[1, 2, 3]);
-    Subject {
-        region,
-        places: vec![0, 64, 128, 192],
-        read: |region, _| {
-            let ring = MpmcRing::attach(region).ok()?;
-            ring.window(&mut |_| {});
-            let _ = (ring.len(), ring.free(), ring.capacity());
             Some(())
         },
     }

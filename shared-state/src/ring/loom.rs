@@ -8,7 +8,7 @@ use loom::thread;
 use super::mpmc::pack;
 use super::multi::{LINE_WORDS, Side};
 use super::slots::Slots;
-use super::{Mode, MpmcRing, NONE, Ring, SpscRing};
+use super::{Element, Mode, MpmcRing, NONE, Ring, RingOf, SpscRing, SpscRingOf, Words};
 use crate::sync::{AtomicU32, AtomicU64};
 
 fn leak<T>(value: T) -> &'static T {
@@ -17,7 +17,11 @@ fn leak<T>(value: T) -> &'static T {
 
 fn spsc(capacity: u32) -> SpscRing {
     let slots: Vec<AtomicU32> = (0..capacity).map(|_| AtomicU32::new(0)).collect();
-    SpscRing {
+    spsc_of(slots)
+}
+
+fn spsc_of<E: Element>(slots: Vec<E::Slot>) -> SpscRingOf<E> {
+    SpscRingOf {
         prod: leak(AtomicU32::new(0)),
         cons: leak(AtomicU32::new(0)),
         slots: Slots(slots.leak()),
@@ -38,6 +42,17 @@ const MODES: [Mode; 3] = [Mode::Mt, Mode::Rts, Mode::Hts];
 const PARTIES: usize = 3;
 
 fn multi(capacity: u32, mode: Mode) -> Ring {
+    let slots: Vec<AtomicU32> = (0..capacity).map(|_| AtomicU32::new(0)).collect();
+    multi_of(slots, mode)
+}
+
+/// Slots of two words.
+fn pairs(capacity: u32) -> Vec<Words<2>> {
+    let pair = |_| [AtomicU32::new(0), AtomicU32::new(0)];
+    (0..capacity).map(pair).collect()
+}
+
+fn multi_of<E: Element>(slots: Vec<E::Slot>, mode: Mode) -> RingOf<E> {
     let words = |n| -> &'static [AtomicU64] {
         let words: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
         words.leak()
@@ -58,8 +73,7 @@ fn multi(capacity: u32, mode: Mode) -> Ring {
             at,
         }
     };
-    let slots: Vec<AtomicU32> = (0..capacity).map(|_| AtomicU32::new(0)).collect();
-    Ring {
+    RingOf {
         producers: side(0),
         consumers: side(1),
         holes: &words(1)[0],
@@ -225,6 +239,46 @@ fn whose_reservation_it_is_is_known_after_a_race() {
             let expected: &[u32] = if live.is_ok() { &[7] } else { &[] };
             assert_eq!(left, expected);
             assert_eq!(take(ring, 2), expected);
+        });
+    }
+}
+
+#[test]
+fn an_element_of_two_words_is_whole() {
+    check(|| {
+        let ring: SpscRingOf<[u32; 2]> = spsc_of(pairs(1));
+        let producer = thread::spawn(move || {
+            [[1, 1], [2, 2]].map(|one| {
+                let [part, _] = ring.reserve(1);
+                part.iter().for_each(|slot| one.store(slot));
+                ring.commit(part.len());
+            })
+        });
+        for _ in 0..2 {
+            let [part, _] = ring.peek(1);
+            let seen: Vec<_> = part.iter().map(<[u32; 2]>::load).collect();
+            assert!(seen.iter().all(|[a, b]| a == b), "{seen:?}");
+            ring.consume(seen.len());
+        }
+        producer.join().unwrap();
+    });
+    for mode in MODES {
+        check(move || {
+            let ring: RingOf<[u32; 2]> = multi_of(pairs(2), mode);
+            let producer = thread::spawn(move || ring.party(1).enqueue_bulk(&[[1, 1]]));
+            assert!(ring.party(0).enqueue_bulk(&[[2, 2]]), "there is room");
+            let mut taken = Vec::new();
+            while taken.len() < 2 {
+                let mut to = [[0; 2]; 2];
+                let n = ring.party(2).dequeue_burst(&mut to);
+                taken.extend_from_slice(&to[..n]);
+                if n == 0 {
+                    thread::yield_now();
+                }
+            }
+            assert!(producer.join().unwrap(), "there is room");
+            taken.sort_unstable();
+            assert_eq!(taken, [[1, 1], [2, 2]]);
         });
     }
 }

@@ -1,63 +1,97 @@
-//! Both rings against `VecDeque`, and with several threads: nothing lost, doubled or reordered.
+//! The simple rings against `VecDeque`, of several elements, and with several threads: nothing lost, doubled or reordered.
 
 use std::collections::VecDeque;
 use std::thread;
 
 use proptest::prelude::*;
 
+use super::samples::{How, Sample, fill, how, look};
 use super::*;
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 #[derive(Debug, Clone)]
 enum Op {
-    Enqueue(usize),
-    Dequeue(usize),
+    Enqueue(usize, How),
+    Dequeue(usize, How),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
-        (0..40usize).prop_map(Op::Enqueue),
-        (0..40usize).prop_map(Op::Dequeue)
+        (0..40usize, how()).prop_map(|(n, how)| Op::Enqueue(n, how)),
+        (0..40usize, how()).prop_map(|(n, how)| Op::Dequeue(n, how))
     ];
     prop::collection::vec(op, 1..200)
 }
 
 /// What the tests need of either ring.
 trait Ring: Copy + Send + Sync + 'static {
+    type E: Sample;
     fn make(capacity: usize) -> Self;
-    fn put(&self, from: &[u32]) -> usize;
-    fn take(&self, to: &mut [u32]) -> usize;
-    fn held(&self) -> (usize, usize, Vec<u32>);
+    fn put(&self, from: &[Self::E]) -> usize;
+    fn put_as(&self, from: &[Self::E], how: How) -> usize {
+        self.put(&from[..how.moves(from.len(), self.held().1)])
+    }
+    fn take(&self, to: &mut [Self::E]) -> usize;
+    fn take_as(&self, to: &mut [Self::E], how: How) -> usize {
+        let n = how.moves(to.len(), self.held().0);
+        self.take(&mut to[..n])
+    }
+    fn held(&self) -> (usize, usize, Vec<Self::E>);
 }
 
 macro_rules! ring {
-    ($ring:ty) => {
-        impl Ring for $ring {
+    ([$($of:tt)*] $ring:ty, $element:ty, { $($more:item)* }) => {
+        impl<$($of)*> Ring for $ring {
+            type E = $element;
             fn make(capacity: usize) -> Self {
                 let region = Region::private(<$ring>::bytes_for(capacity));
                 <$ring>::create(region, capacity).unwrap();
                 <$ring>::attach(region).unwrap()
             }
-            fn put(&self, from: &[u32]) -> usize {
+            fn put(&self, from: &[$element]) -> usize {
                 self.enqueue_burst(from)
             }
-            fn take(&self, to: &mut [u32]) -> usize {
+            fn take(&self, to: &mut [$element]) -> usize {
                 self.dequeue_burst(to)
             }
-            fn held(&self) -> (usize, usize, Vec<u32>) {
+            fn held(&self) -> (usize, usize, Vec<$element>) {
                 let mut shown = Vec::new();
                 self.window(&mut |element| shown.push(element));
                 (self.len(), self.free(), shown)
             }
+            $($more)*
         }
     };
 }
-ring!(SpscRing);
-ring!(MpmcRing);
+ring!([] MpmcRing, u32, {});
+ring!([E: Sample] SpscRingOf<E>, E, {
+    fn put_as(&self, from: &[E], how: How) -> usize {
+        match how {
+            How::Burst => self.enqueue_burst(from),
+            How::Bulk => usize::from(self.enqueue_bulk(from)) * from.len(),
+            How::InPlace => {
+                let n = fill(self.reserve(from.len()), from);
+                self.commit(n);
+                n
+            }
+        }
+    }
+    fn take_as(&self, to: &mut [E], how: How) -> usize {
+        match how {
+            How::Burst => self.dequeue_burst(to),
+            How::Bulk => usize::from(self.dequeue_bulk(to)) * to.len(),
+            How::InPlace => {
+                let n = look(self.peek(to.len()), to);
+                self.consume(n);
+                n
+            }
+        }
+    }
+});
 
 /// Moves the positions of a ring close to where 32 bits wrap.
-fn wound_up<R: Ring>(ring: R, turns: usize) -> R {
+fn wound_up<R: Ring<E = u32>>(ring: R, turns: usize) -> R {
     for _ in 0..turns {
         assert_eq!(ring.put(&[1, 2, 3]), 3);
         assert_eq!(ring.take(&mut [0; 4]), 3);
@@ -70,21 +104,21 @@ fn behaves_like_a_deque<R: Ring>(ring: R, capacity: usize, ops: &[Op]) {
     let mut next = 0u32;
     for op in ops {
         match op {
-            Op::Enqueue(n) => {
-                let from: Vec<u32> = (next..).take(*n).collect();
-                let put = ring.put(&from);
-                assert_eq!(put, (*n).min(capacity - model.len()));
+            Op::Enqueue(n, how) => {
+                let from: Vec<R::E> = (next..).take(*n).map(R::E::of).collect();
+                let put = ring.put_as(&from, *how);
+                assert_eq!(put, how.moves(*n, capacity - model.len()));
                 model.extend(&from[..put]);
                 next += put as u32;
             }
-            Op::Dequeue(n) => {
-                let mut to = vec![0; *n];
-                let taken = ring.take(&mut to);
-                let expected: Vec<u32> = model.drain(..(*n).min(model.len())).collect();
+            Op::Dequeue(n, how) => {
+                let mut to = vec![R::E::of(0); *n];
+                let taken = ring.take_as(&mut to, *how);
+                let expected: Vec<R::E> = model.drain(..how.moves(*n, model.len())).collect();
                 assert_eq!(to[..taken], expected);
             }
         }
-        let shown: Vec<u32> = model.iter().copied().collect();
+        let shown: Vec<R::E> = model.iter().copied().collect();
         assert_eq!(ring.held(), (model.len(), capacity - model.len(), shown));
     }
 }
@@ -94,6 +128,9 @@ proptest! {
     fn spsc_behaves_like_a_deque(ops in ops(), bits in 0u32..7) {
         let capacity = 1 << bits;
         behaves_like_a_deque(SpscRing::make(capacity), capacity, &ops);
+        behaves_like_a_deque(SpscRingOf::<u64>::make(capacity), capacity, &ops);
+        behaves_like_a_deque(SpscRingOf::<[u32; 3]>::make(capacity), capacity, &ops);
+        behaves_like_a_deque(SpscRingOf::<[u32; 16]>::make(capacity), capacity, &ops);
     }
 
     #[test]
@@ -105,12 +142,14 @@ proptest! {
 
 #[test]
 fn positions_wrap_without_a_seam() {
+    let put = |n| Op::Enqueue(n, How::Burst);
+    let take = |n| Op::Dequeue(n, How::Burst);
     let region = Region::private(SpscRing::bytes_for(8));
     let ring = SpscRing::create(region, 8).unwrap();
     for at in [64, 128] {
         region.u32(at).store(u32::MAX - 2, Ordering::Relaxed);
     }
-    behaves_like_a_deque(ring, 8, &[Op::Enqueue(8), Op::Dequeue(3), Op::Enqueue(3)]);
+    behaves_like_a_deque(ring, 8, &[put(8), take(3), put(3)]);
 
     let region = Region::private(MpmcRing::bytes_for(8));
     let ring = MpmcRing::create(region, 8).unwrap();
@@ -124,16 +163,7 @@ fn positions_wrap_without_a_seam() {
             .u64(192 + 8 * i as usize)
             .store(word, Ordering::Relaxed);
     }
-    behaves_like_a_deque(
-        ring,
-        8,
-        &[
-            Op::Enqueue(8),
-            Op::Dequeue(5),
-            Op::Enqueue(5),
-            Op::Dequeue(8),
-        ],
-    );
+    behaves_like_a_deque(ring, 8, &[put(8), take(5), put(5), take(8)]);
 }
 
 #[test]

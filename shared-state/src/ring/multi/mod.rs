@@ -1,4 +1,4 @@
-//! A ring of `u32` with any number of producers and consumers, as fast as `rte_ring` and in its modes,
+//! A ring with any number of producers and consumers, as fast as `rte_ring` and in its modes,
 //! that can be repaired after a death at any store.
 //!
 //! Layout
@@ -6,7 +6,7 @@
 //!    0 magic, capacity, modes u32 each     16 end of the last hole u64
 //!  128 producers' head   256 producers' tail   384 consumers' head   512 consumers' tail
 //!  640 64 lines of 64 bytes: note as producer, as consumer, last seen as producer, as consumer
-//! 4736 capacity x u32
+//! 4736 capacity x element
 //! ```
 //! The words are of `words.rs`. A head stands where elements are reserved up to, a tail where they are done.
 //!
@@ -20,10 +20,13 @@
 //! head, copies, and moves the tail (Release), which the other side loads (Acquire). How
 //! neighbours in the ring agree on the tail is the [`Mode`]'s, each in its own file.
 //!
-//! Failure: [`Ring::repair`] finishes what a dead party has reserved. By its note and the heads it
-//! is always known what that is. A dead producer's positions are filled with [`NONE`], which
-//! consumers pass over; a dead consumer's elements go to the repairer. One process repairs a
+//! Failure: [`RingOf::repair`] finishes what a dead party has reserved. By its note and the heads it
+//! is always known what that is. A dead producer's positions are filled with [`Element::NONE`],
+//! which consumers pass over; a dead consumer's elements go to the repairer. One process repairs a
 //! party at a time, as with everything else of a dead shard; others go on meanwhile.
+//!
+//! Damaged bytes: a head that cannot be is a ring from which nothing is taken and to which nothing is put;
+//! a holder or predecessor that does not exist is waited for as for a dead one.
 //!
 //! Limits: positions of notes wrap after 2^36 elements. A death between the store of the tail and
 //! that of the note, repaired after a multiple of 2^36 elements to within one capacity, would be
@@ -39,7 +42,7 @@ mod words;
 
 use thiserror::Error;
 
-use super::NONE;
+use super::element::Element;
 use super::slots::Slots;
 use crate::sync::{AtomicU64, Ordering};
 pub use peek::Hold;
@@ -62,36 +65,39 @@ pub enum Mode {
 
 /// A wait for another party was given up.
 ///
-/// What was reserved stays reserved: [`Ring::repair`] of the own party, once the one in front is
+/// What was reserved stays reserved: [`RingOf::repair`] of the own party, once the one in front is
 /// repaired, ends it as for a dead one.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[error("another party of the ring does not finish")]
 pub struct Stalled;
 
+/// A ring of `u32` with many producers and consumers.
+pub type Ring = RingOf<u32>;
+
 /// A ring of many producers and consumers; copies name the same ring.
 #[derive(Clone, Copy)]
-pub struct Ring {
+pub struct RingOf<E: Element> {
     pub(super) producers: Side,
     pub(super) consumers: Side,
     /// The end of the last hole that a repair left: no consumer looks for one after that.
     pub(super) holes: &'static AtomicU64,
-    pub(super) slots: Slots,
+    pub(super) slots: Slots<E>,
 }
 
 /// A party of a ring, a shard's number: what puts and takes. One thread at a time (I3).
 #[derive(Clone, Copy)]
-pub struct Party {
-    ring: Ring,
+pub struct Party<E: Element = u32> {
+    ring: RingOf<E>,
     producer: Hand,
     consumer: Hand,
 }
 
-impl Ring {
+impl<E: Element> RingOf<E> {
     /// The ring as a party uses it.
     ///
     /// # Panics
     /// When there is no such party; there are 64.
-    pub fn party(self, party: usize) -> Party {
+    pub fn party(self, party: usize) -> Party<E> {
         let (ring, capacity) = (self, self.capacity());
         let (ours, theirs) = (ring.producers, ring.consumers);
         assert!(
@@ -151,16 +157,16 @@ impl Ring {
     /// How many of the `have` positions from `start` hold `want` elements; 0 if they do not.
     #[cold]
     fn span(&self, start: u64, have: usize, want: usize) -> usize {
-        let mut elements = (0..have.min(MOST)).filter(|i| self.element(start, *i) != NONE);
+        let mut elements = (0..have.min(MOST)).filter(|i| self.element(start, *i) != E::NONE);
         elements.nth(want - 1).map_or(0, |last| last + 1)
     }
 
     /// Shows what a consumer holds, holes left out; how many there were.
     #[cold]
-    fn each(&self, held: Held, mut visit: impl FnMut(usize, u32)) -> usize {
+    fn each(&self, held: Held, mut visit: impl FnMut(usize, E)) -> usize {
         let elements = (0..held.n).map(|i| self.element(held.start, i));
         let mut found = 0;
-        for element in elements.filter(|element| *element != NONE) {
+        for element in elements.filter(|element| *element != E::NONE) {
             visit(found, element);
             found += 1;
         }
@@ -168,24 +174,24 @@ impl Ring {
     }
 
     #[inline]
-    fn element(&self, start: u64, i: usize) -> u32 {
+    fn element(&self, start: u64, i: usize) -> E {
         let position = start.wrapping_add(i as u64);
-        self.slots.at(position).load(Ordering::Relaxed)
+        E::load(self.slots.at(position))
     }
 }
 
-impl Party {
+impl<E: Element> Party<E> {
     /// The ring.
-    pub fn ring(&self) -> Ring {
+    pub fn ring(&self) -> RingOf<E> {
         self.ring
     }
 
     /// Puts as many elements as fit, from the front of `from`; returns how many.
     ///
     /// # Panics
-    /// In debug builds, when an element is [`NONE`].
+    /// In debug builds, when an element is [`Element::NONE`].
     #[inline]
-    pub fn enqueue_burst(&self, from: &[u32]) -> usize {
+    pub fn enqueue_burst(&self, from: &[E]) -> usize {
         self.put::<false>(from, &mut || false).unwrap_or(0)
     }
 
@@ -194,7 +200,7 @@ impl Party {
     /// # Panics
     /// As [`Party::enqueue_burst`].
     #[inline]
-    pub fn enqueue_bulk(&self, from: &[u32]) -> bool {
+    pub fn enqueue_bulk(&self, from: &[E]) -> bool {
         self.put::<true>(from, &mut || false) == Ok(from.len())
     }
 
@@ -203,7 +209,7 @@ impl Party {
     #[inline]
     pub fn enqueue_unless(
         &self,
-        from: &[u32],
+        from: &[E],
         mut give_up: impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
         self.put::<false>(from, &mut give_up)
@@ -212,13 +218,13 @@ impl Party {
     /// Takes as many elements as there are and `to` can hold, oldest first; returns how many.
     /// Where it comes upon a hole it may stop behind it, though there is more.
     #[inline]
-    pub fn dequeue_burst(&self, to: &mut [u32]) -> usize {
+    pub fn dequeue_burst(&self, to: &mut [E]) -> usize {
         self.take::<false>(to, &mut || false).unwrap_or(0)
     }
 
     /// Fills `to` or, if there are not so many elements, takes none; whether it did.
     #[inline]
-    pub fn dequeue_bulk(&self, to: &mut [u32]) -> bool {
+    pub fn dequeue_bulk(&self, to: &mut [E]) -> bool {
         self.take::<true>(to, &mut || false) == Ok(to.len())
     }
 
@@ -226,7 +232,7 @@ impl Party {
     #[inline]
     pub fn dequeue_unless(
         &self,
-        to: &mut [u32],
+        to: &mut [E],
         mut give_up: impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
         self.take::<false>(to, &mut give_up)
@@ -235,7 +241,7 @@ impl Party {
     /// Takes up to `most` elements and shows each to `claim` before it counts as taken, so that
     /// a death leaves it to a repair of this ring, to what `claim` has stored, or to both. At a hole
     /// as [`Party::dequeue_burst`].
-    pub fn dequeue_with(&self, most: usize, mut claim: impl FnMut(usize, u32)) -> usize {
+    pub fn dequeue_with(&self, most: usize, mut claim: impl FnMut(usize, E)) -> usize {
         let give_up = &mut || false;
         loop {
             let Ok(Some(held)) = self.reserve_elements::<false>(most, give_up) else {
@@ -260,10 +266,10 @@ impl Party {
     #[inline(always)]
     fn put<const ALL: bool>(
         &self,
-        from: &[u32],
+        from: &[E],
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
-        debug_assert!(!from.contains(&NONE), "NONE is not an element");
+        debug_assert!(!from.contains(&E::NONE), "NONE is not an element");
         let want = from.len();
         let plan = |_, room| whole::<ALL>(want, room);
         let Some(held) = self.producer.reserve(want, plan, give_up)? else {
@@ -277,7 +283,7 @@ impl Party {
     #[inline(always)]
     fn take<const ALL: bool>(
         &self,
-        to: &mut [u32],
+        to: &mut [E],
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
         loop {
@@ -335,7 +341,7 @@ fn whole<const ALL: bool>(want: usize, have: usize) -> usize {
     want.min(have).min(MOST)
 }
 
-impl core::fmt::Debug for Ring {
+impl<E: Element> core::fmt::Debug for RingOf<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let (producers, consumers) = (self.producer_mode(), self.consumer_mode());
         let (len, capacity) = (self.len(), self.capacity());
@@ -343,7 +349,7 @@ impl core::fmt::Debug for Ring {
     }
 }
 
-impl core::fmt::Debug for Party {
+impl<E: Element> core::fmt::Debug for Party<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "party {} of {:?}", self.producer.me, self.ring)
     }

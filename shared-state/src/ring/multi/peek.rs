@@ -8,18 +8,18 @@
 use super::side::{Hand, Held};
 use super::words::MOST;
 use super::{Mode, Party, Stalled};
-use crate::ring::slots::Slots;
-use crate::sync::AtomicU32;
+use crate::ring::element::Element;
+use crate::ring::slots::{Parts, Slots};
 
 /// Positions that a party holds on one side; dropped unfinished it is as if it had not been.
-pub struct Hold<'a> {
+pub struct Hold<'a, E: Element = u32> {
     hand: &'a Hand,
-    slots: Slots,
+    slots: Slots<E>,
     held: Held,
     finished: usize,
 }
 
-impl Party {
+impl<E: Element> Party<E> {
     /// Holds up to `most` free positions, to be filled in place; `None` if there is none.
     ///
     /// `give_up` is asked as by [`Party::enqueue_unless`].
@@ -30,12 +30,12 @@ impl Party {
         &self,
         most: usize,
         give_up: impl FnMut() -> bool,
-    ) -> Result<Option<Hold<'_>>, Stalled> {
+    ) -> Result<Option<Hold<'_, E>>, Stalled> {
         self.hold(&self.producer, most, give_up)
     }
 
     /// Holds up to `most` elements, to be looked at in place; `None` if there is none. Behind
-    /// producers in another mode some may be [`super::NONE`]: holes, to be passed over.
+    /// producers in another mode some may be [`Element::NONE`]: holes, to be passed over.
     ///
     /// # Panics
     /// When the consumers' mode is not HTS.
@@ -43,7 +43,7 @@ impl Party {
         &self,
         most: usize,
         give_up: impl FnMut() -> bool,
-    ) -> Result<Option<Hold<'_>>, Stalled> {
+    ) -> Result<Option<Hold<'_, E>>, Stalled> {
         self.hold(&self.consumer, most, give_up)
     }
 
@@ -52,7 +52,7 @@ impl Party {
         hand: &'a Hand,
         most: usize,
         mut give_up: impl FnMut() -> bool,
-    ) -> Result<Option<Hold<'a>>, Stalled> {
+    ) -> Result<Option<Hold<'a, E>>, Stalled> {
         let mode = hand.side.mode;
         assert!(
             mode == Mode::Hts,
@@ -69,7 +69,7 @@ impl Party {
     }
 }
 
-impl Hold<'_> {
+impl<E: Element> Hold<'_, E> {
     /// How many positions.
     #[expect(clippy::len_without_is_empty, reason = "there is no empty one")]
     pub fn len(&self) -> usize {
@@ -77,9 +77,8 @@ impl Hold<'_> {
     }
 
     /// The slots, oldest first: up to the end of the array, and from its start.
-    pub fn slots(&self) -> [&'static [AtomicU32]; 2] {
-        let (first, second) = self.slots.part(self.held.start, self.held.n);
-        [first, second]
+    pub fn slots(&self) -> Parts<E> {
+        self.slots.part(self.held.start, self.held.n)
     }
 
     /// Gives the first `n` of them to the other side, and the rest back.
@@ -92,13 +91,13 @@ impl Hold<'_> {
     }
 }
 
-impl Drop for Hold<'_> {
+impl<E: Element> Drop for Hold<'_, E> {
     fn drop(&mut self) {
         self.hand.hts_finish(self.held, self.finished);
     }
 }
 
-impl core::fmt::Debug for Hold<'_> {
+impl<E: Element> core::fmt::Debug for Hold<'_, E> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{} positions from {}", self.held.n, self.held.start)
     }

@@ -1,7 +1,7 @@
 //! What becomes of a dead party's reservations, and what is in a ring.
 //!
 //! Order
-//! - producer's: [`NONE`] into each of its slots, the end of the hole, the tail (RTS: its note FREE).
+//! - producer's: [`Element::NONE`] into each of its slots, the end of the hole, the tail (RTS: its note FREE).
 //! - consumer's: each element to the repairer, the tail (RTS: the note FREE).
 //!
 //! Failure: a repairer that dies leaves the reservation in flight, and the repair is repeated as a
@@ -9,7 +9,8 @@
 
 use super::side::{Held, Side};
 use super::words::{after, ahead};
-use super::{Mode, NONE, Ring};
+use super::{Mode, RingOf};
+use crate::ring::element::Element;
 use crate::sync::Ordering;
 
 impl Side {
@@ -49,14 +50,14 @@ impl Side {
     }
 }
 
-impl Ring {
+impl<E: Element> RingOf<E> {
     /// Ends what a dead party has under way; false if one that reserved before it has to finish or
     /// to be repaired first (mode MT alone): then call again.
     ///
     /// The elements that a dead consumer had reserved go to `give`. If the repairer dies, too, the
     /// next one is given the same again. (In mode HTS they stay in the ring.)
     /// What a dead producer was about to put is still with whoever had it.
-    pub fn repair(self, dead: usize, give: impl FnMut(u32)) -> bool {
+    pub fn repair(self, dead: usize, give: impl FnMut(E)) -> bool {
         let produced = self.repair_producer(dead);
         let consumed = self.repair_consumer(dead, give);
         produced && consumed
@@ -74,7 +75,7 @@ impl Ring {
         if side.mode != Mode::Hts {
             for i in 0..held.n as u64 {
                 let position = held.start.wrapping_add(i);
-                self.slots.at(position).store(NONE, Ordering::Relaxed);
+                E::NONE.store(self.slots.at(position));
             }
             self.say_hole(after(held.start, held.n));
         }
@@ -82,7 +83,7 @@ impl Ring {
         true
     }
 
-    fn repair_consumer(self, dead: usize, mut give: impl FnMut(u32)) -> bool {
+    fn repair_consumer(self, dead: usize, mut give: impl FnMut(E)) -> bool {
         let side = self.consumers;
         let Some(held) = side.in_flight(dead, self.capacity()) else {
             side.clear(dead);
@@ -116,7 +117,7 @@ impl Ring {
 
     /// Shows every element in the ring, oldest first, those included that a dead consumer had
     /// reserved and no repair has ended. Exact while nobody moves, whatever died.
-    pub fn window(self, visit: &mut dyn FnMut(u32)) {
+    pub fn window(self, visit: &mut dyn FnMut(E)) {
         let capacity = self.capacity();
         let head = self.consumers.load_head().position();
         for held in self.consumers.all_in_flight(capacity) {
@@ -130,7 +131,7 @@ impl Ring {
                 .iter()
                 .any(|held| ahead(position, held.start) < held.n as u64);
             let element = self.element(head, i);
-            if !is_open && element != NONE {
+            if !is_open && element != E::NONE {
                 visit(element);
             }
         }

@@ -37,10 +37,11 @@ impl Hand {
         loop {
             let seen = self.side.load_head();
             let start = seen.position();
-            let Some(available) = self.available(start, want) else {
-                continue;
+            let n = match self.available(start, want) {
+                Some(available) => plan(start, available),
+                None if self.side.load_head() == seen => 0, // the words of no ring (I1)
+                None => continue,
             };
-            let n = plan(start, available);
             if n == 0 {
                 if tried {
                     // A lost attempt leaves no turn behind.

@@ -52,11 +52,13 @@ impl Side {
 
     /// What a party that moves no more has reserved and not finished.
     pub(super) fn in_flight(&self, party: usize, capacity: usize) -> Option<Held> {
-        match self.mode {
+        let held = match self.mode {
             Mode::Mt => self.mt_in_flight(party, capacity),
             Mode::Rts => self.rts_in_flight(party),
             Mode::Hts => self.hts_in_flight(party),
-        }
+        };
+        // More than that no party ever holds: bytes that were damaged.
+        held.filter(|held| held.n <= capacity)
     }
 }
 
@@ -98,7 +100,8 @@ impl Hand {
     }
 
     /// How many positions from `start` on may be reserved, of which `want` are wanted; `None` if
-    /// `start` is of the past. Looks at the other side only when what was seen of it is not enough.
+    /// `start` is of the past; if the head still stands there, the words are of no ring. Looks at
+    /// the other side only when what was seen of it is not enough.
     #[inline]
     pub(super) fn available(&self, start: u64, want: usize) -> Option<usize> {
         let upto = |seen: u64| ahead(seen.wrapping_add(self.lead), start);

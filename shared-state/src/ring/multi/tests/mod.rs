@@ -10,17 +10,19 @@ use proptest::prelude::*;
 use super::words::Word;
 use super::*;
 use crate::region::Region;
+use crate::ring::RingError;
+use crate::ring::samples::{How, Sample, fill, how, look};
 
 pub(super) const MODES: [Mode; 3] = [Mode::Mt, Mode::Rts, Mode::Hts];
 const WORDS_AT: [usize; 4] = [128, 256, 384, 512];
 
-pub(super) fn ring(capacity: usize, producers: Mode, consumers: Mode) -> Ring {
-    let region = Region::private(Ring::bytes_for(capacity));
-    Ring::create(region, capacity, producers, consumers).unwrap();
-    Ring::attach(region).unwrap()
+pub(super) fn ring<E: Element>(capacity: usize, producers: Mode, consumers: Mode) -> RingOf<E> {
+    let region = Region::private(RingOf::<E>::bytes_for(capacity));
+    RingOf::<E>::create(region, capacity, producers, consumers).unwrap();
+    RingOf::attach(region).unwrap()
 }
 
-pub(super) fn held(ring: Ring) -> Vec<u32> {
+pub(super) fn held<E: Element>(ring: RingOf<E>) -> Vec<E> {
     let mut shown = Vec::new();
     ring.window(&mut |element| shown.push(element));
     shown
@@ -45,57 +47,78 @@ fn ring_at(position: u64, capacity: usize, mode: Mode) -> Ring {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Enqueue { n: usize, bulk: bool, by: usize },
-    Dequeue { n: usize, bulk: bool, by: usize },
+    Enqueue { n: usize, how: How, by: usize },
+    Dequeue { n: usize, how: How, by: usize },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let one = (0..40usize, any::<bool>(), 0..3usize);
-    let op = (one, any::<bool>()).prop_map(|((n, bulk, by), put)| {
+    let one = (0..40usize, how(), 0..3usize);
+    let op = (one, any::<bool>()).prop_map(|((n, how, by), put)| {
         if put {
-            Op::Enqueue { n, bulk, by }
+            Op::Enqueue { n, how, by }
         } else {
-            Op::Dequeue { n, bulk, by }
+            Op::Dequeue { n, how, by }
         }
     });
     prop::collection::vec(op, 1..200)
 }
 
-fn behaves_like_a_deque(ring: Ring, ops: &[Op]) {
+/// In place where the mode has that, in a burst elsewhere.
+fn put<E: Element>(party: Party<E>, from: &[E], how: How) -> usize {
+    let hts = party.ring().producer_mode() == Mode::Hts;
+    match how {
+        How::Bulk => usize::from(party.enqueue_bulk(from)) * from.len(),
+        How::InPlace if hts => {
+            let hold = party.start_enqueue(from.len(), || true).unwrap();
+            hold.map_or(0, |hold| {
+                let n = fill(hold.slots(), from);
+                hold.finish(n);
+                n
+            })
+        }
+        _ => party.enqueue_burst(from),
+    }
+}
+
+/// As [`put`].
+fn take<E: Element>(party: Party<E>, to: &mut [E], how: How) -> usize {
+    let hts = party.ring().consumer_mode() == Mode::Hts;
+    match how {
+        How::Bulk => usize::from(party.dequeue_bulk(to)) * to.len(),
+        How::InPlace if hts => {
+            let hold = party.start_dequeue(to.len(), || true).unwrap();
+            hold.map_or(0, |hold| {
+                let n = look(hold.slots(), to);
+                hold.finish(n);
+                n
+            })
+        }
+        _ => party.dequeue_burst(to),
+    }
+}
+
+fn behaves_like_a_deque<E: Sample>(ring: RingOf<E>, ops: &[Op]) {
     let capacity = ring.capacity();
     let mut model = VecDeque::new();
     let mut next = 0u32;
     for op in ops {
         match *op {
-            Op::Enqueue { n, bulk, by } => {
-                let from: Vec<u32> = (next..).take(n).collect();
-                let room = capacity - model.len();
-                let put = if bulk {
-                    let all = ring.party(by).enqueue_bulk(&from);
-                    assert_eq!(all, n <= room);
-                    if all { n } else { 0 }
-                } else {
-                    ring.party(by).enqueue_burst(&from)
-                };
-                assert!(bulk || put == n.min(room));
-                model.extend(&from[..put]);
-                next += put as u32;
+            Op::Enqueue { n, how, by } => {
+                let from: Vec<E> = (next..).take(n).map(E::of).collect();
+                let n = put(ring.party(by), &from, how);
+                assert_eq!(n, how.moves(from.len(), capacity - model.len()));
+                model.extend(&from[..n]);
+                next += n as u32;
             }
-            Op::Dequeue { n, bulk, by } => {
-                let mut to = vec![0; n];
-                let taken = if bulk {
-                    let all = ring.party(by).dequeue_bulk(&mut to);
-                    assert_eq!(all, n <= model.len());
-                    if all { n } else { 0 }
-                } else {
-                    ring.party(by).dequeue_burst(&mut to)
-                };
-                assert!(bulk || taken == n.min(model.len()));
-                let expected: Vec<u32> = model.drain(..taken).collect();
-                assert_eq!(to[..taken], expected);
+            Op::Dequeue { n, how, by } => {
+                let mut to = vec![E::of(0); n];
+                let n = take(ring.party(by), &mut to, how);
+                assert_eq!(n, how.moves(to.len(), model.len()));
+                let expected: Vec<E> = model.drain(..n).collect();
+                assert_eq!(to[..n], expected);
             }
         }
-        let shown: Vec<u32> = model.iter().copied().collect();
+        let shown: Vec<E> = model.iter().copied().collect();
         assert_eq!(held(ring), shown);
         assert_eq!(
             (ring.len(), ring.free()),
@@ -112,7 +135,11 @@ proptest! {
         producers in 0usize..3,
         consumers in 0usize..3,
     ) {
-        behaves_like_a_deque(ring(1 << bits, MODES[producers], MODES[consumers]), &ops);
+        let (producers, consumers) = (MODES[producers], MODES[consumers]);
+        behaves_like_a_deque::<u32>(ring(1 << bits, producers, consumers), &ops);
+        behaves_like_a_deque::<u64>(ring(1 << bits, producers, consumers), &ops);
+        behaves_like_a_deque::<[u32; 3]>(ring(1 << bits, producers, consumers), &ops);
+        behaves_like_a_deque::<[u32; 16]>(ring(1 << bits, producers, consumers), &ops);
     }
 
     #[test]
@@ -120,6 +147,41 @@ proptest! {
         for end in [1u64 << 32, 1 << 36, 1 << 44] {
             behaves_like_a_deque(ring_at(end - before, 32, MODES[mode]), &ops);
         }
+    }
+}
+
+/// Nothing hangs, panics or leaves the region, whatever the words are; party 0 is repaired, too.
+fn ends_with_any_words(mode: Mode, words: &[(usize, u64)]) {
+    let region = Region::private(Ring::bytes_for(8));
+    let ring = Ring::create(region, 8, mode, mode).unwrap();
+    for (at, word) in words {
+        region.u64(at * 8).store(*word, Ordering::Relaxed);
+    }
+    held(ring);
+    let party = ring.party(0);
+    for _ in 0..3 {
+        let _ = party.enqueue_unless(&[1; 12], || true);
+        let _ = party.dequeue_unless(&mut [0; 12], || true);
+        ring.repair(0, |_| ());
+        if mode == Mode::Hts {
+            let _ = party.start_enqueue(9, || true);
+            let _ = party.start_dequeue(9, || true);
+        }
+    }
+    let _ = (ring.len(), ring.free(), held(ring));
+}
+
+proptest! {
+    #[test]
+    fn no_words_hold_a_party_up(
+        // Heads, tails and the end of the holes; some lines of parties.
+        words in prop::collection::vec((prop_oneof![
+            Just(2usize), Just(16), Just(32), Just(48), Just(64), 80..100usize,
+        ], any::<u64>(), 0u32..64), 1..9),
+        mode in 0usize..3,
+    ) {
+        let words: Vec<_> = words.iter().map(|(at, word, less)| (*at, word >> less)).collect();
+        ends_with_any_words(MODES[mode], &words);
     }
 }
 
@@ -134,10 +196,10 @@ fn modes_and_capacity_are_what_the_ring_was_made_with() {
     );
     region.u32(8).store(0x104, Ordering::Relaxed);
     let found = Ring::attach(region).unwrap_err();
-    assert_eq!(found, crate::ring::RingError::Modes { modes: 0x104 });
+    assert_eq!(found, RingError::Modes { modes: 0x104 });
     assert!(matches!(
         Ring::create(region, 128, Mode::Mt, Mode::Mt),
-        Err(crate::ring::RingError::Region(_))
+        Err(RingError::Region(_))
     ));
     assert!(crate::ring::MpmcRing::attach(region).is_err());
 }
@@ -145,48 +207,54 @@ fn modes_and_capacity_are_what_the_ring_was_made_with() {
 #[test]
 #[should_panic(expected = "party 64 of 64")]
 fn a_party_beyond_the_shards_is_refused() {
-    ring(8, Mode::Mt, Mode::Mt).party(64);
+    ring::<u32>(8, Mode::Mt, Mode::Mt).party(64);
 }
 
 /// A hole is what a repair leaves of a dead producer; here with elements before and after it.
-fn with_a_hole(mode: Mode, hole: usize) -> Ring {
+fn with_a_hole<E: Sample>(mode: Mode, hole: usize) -> RingOf<E> {
     let ring = ring(16, mode, Mode::Mt);
-    assert!(ring.party(0).enqueue_bulk(&[1, 2]));
+    assert!(ring.party(0).enqueue_bulk(&[1, 2].map(E::of)));
     let dead = ring.party(1);
     let plan = |_, room: usize| hole.min(room);
     let reserved = dead.producer.reserve(hole, plan, &mut || true).unwrap();
     assert_eq!(reserved.unwrap().n, hole);
     assert!(ring.repair(1, |_| unreachable!()));
-    assert!(ring.party(0).enqueue_bulk(&[3, 4, 5]));
+    assert!(ring.party(0).enqueue_bulk(&[3, 4, 5].map(E::of)));
     ring
 }
 
 #[test]
 fn consumers_pass_over_holes() {
     for mode in [Mode::Mt, Mode::Rts] {
-        let party = with_a_hole(mode, 4).party(2);
-        let mut to = [0; 3];
-        assert!(party.dequeue_bulk(&mut to));
-        assert_eq!(to, [1, 2, 3]);
-        assert!(!party.dequeue_bulk(&mut [0; 3]));
-        assert_eq!(party.dequeue_burst(&mut to), 2);
-        assert_eq!(to[..2], [4, 5]);
-        assert_eq!(party.dequeue_burst(&mut to), 0);
-        assert_eq!(party.ring().free(), 16, "the hole is room again");
-
-        let mut claims = Vec::new();
-        let party = with_a_hole(mode, 11).party(2);
-        let mut claim = |i, element| claims.push((i, element));
-        assert_eq!(party.dequeue_with(4, &mut claim), 2, "it stops at the hole");
-        assert_eq!(party.dequeue_with(2, &mut claim), 1, "and passes over it");
-        assert_eq!(claims, [(0, 1), (1, 2), (0, 3)]);
-        assert_eq!(party.dequeue_burst(&mut [0; 16]), 2);
+        they_pass_over_holes::<u32>(mode);
+        they_pass_over_holes::<u64>(mode);
+        they_pass_over_holes::<[u32; 4]>(mode);
     }
+}
+
+fn they_pass_over_holes<E: Sample>(mode: Mode) {
+    let party = with_a_hole::<E>(mode, 4).party(2);
+    let mut to = [E::NONE; 3];
+    assert!(party.dequeue_bulk(&mut to));
+    assert_eq!(to, [1, 2, 3].map(E::of));
+    assert!(!party.dequeue_bulk(&mut [E::NONE; 3]));
+    assert_eq!(party.dequeue_burst(&mut to), 2);
+    assert_eq!(to[..2], [4, 5].map(E::of));
+    assert_eq!(party.dequeue_burst(&mut to), 0);
+    assert_eq!(party.ring().free(), 16, "the hole is room again");
+
+    let mut claims = Vec::new();
+    let party = with_a_hole::<E>(mode, 11).party(2);
+    let mut claim = |i, element| claims.push((i, element));
+    assert_eq!(party.dequeue_with(4, &mut claim), 2, "it stops at the hole");
+    assert_eq!(party.dequeue_with(2, &mut claim), 1, "and passes over it");
+    assert_eq!(claims, [(0, E::of(1)), (1, E::of(2)), (0, E::of(3))]);
+    assert_eq!(party.dequeue_burst(&mut [E::NONE; 16]), 2);
 }
 
 #[test]
 fn a_hole_alone_is_nothing_to_take() {
-    let ring = ring(8, Mode::Mt, Mode::Mt);
+    let ring: Ring = ring(8, Mode::Mt, Mode::Mt);
     let dead = ring.party(1);
     dead.producer.reserve(8, |_, n| n, &mut || true).unwrap();
     assert!(ring.repair(1, |_| unreachable!()));
@@ -198,7 +266,7 @@ fn a_hole_alone_is_nothing_to_take() {
 
 #[test]
 fn what_is_held_in_place_counts_when_it_is_finished() {
-    let ring = ring(8, Mode::Hts, Mode::Hts);
+    let ring: Ring = ring(8, Mode::Hts, Mode::Hts);
     let party = ring.party(1);
     assert!(party.enqueue_bulk(&[1; 6]) && party.dequeue_bulk(&mut [0; 6]));
     let hold = party.start_enqueue(5, || false).unwrap().unwrap();
@@ -229,4 +297,29 @@ fn what_is_held_in_place_counts_when_it_is_finished() {
     assert_eq!(held(ring), [7, 8, 9], "dropped is not taken");
     assert!(party.dequeue_bulk(&mut [0; 3]));
     assert!(party.start_dequeue(3, || false).unwrap().is_none());
+}
+
+#[test]
+fn a_ring_of_other_elements_is_refused_by_their_size() {
+    let region = Region::private(RingOf::<[u32; 4]>::bytes_for(8));
+    let wide = RingOf::<[u32; 4]>::create(region, 8, Mode::Mt, Mode::Mt).unwrap();
+    assert!(wide.party(0).enqueue_bulk(&[[1, 2, 3, 4]]));
+    let why = Ring::attach(region).unwrap_err().to_string();
+    assert_eq!(
+        why,
+        "ring of elements of 4 bytes expected, of 16 bytes found: attach it with an element type of 16 bytes, \
+         or retire it and make one of 4"
+    );
+    let (found, wanted) = (16, 8);
+    assert_eq!(
+        RingOf::<u64>::attach(region).unwrap_err(),
+        RingError::Element { found, wanted }
+    );
+    Ring::create(region, 8, Mode::Mt, Mode::Mt).unwrap();
+    assert_eq!(region.u32(12).load(Ordering::Relaxed), 0, "as before");
+    let (found, wanted) = (4, 8);
+    assert_eq!(
+        RingOf::<u64>::attach(region).unwrap_err(),
+        RingError::Element { found, wanted }
+    );
 }
