@@ -271,3 +271,6 @@ pub(crate) fn kept(pool: Pool, m: u32) -> Option<(u32, usize)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ pub(super) fn attach_fresh(base: u32, extent: (u16, u16), cache: &mut Cache) -> 
     debug_assert!(pool.line(base).kind() & (SHARED | EXTERNAL) != 0);
     Some(Chain::single(pool, fresh, u32::from(extent.1)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,3 +109,6 @@ impl External {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -389,4 +389,4 @@ unsafe impl AllAtomic for Line {}
 unsafe impl AllAtomic for CacheSlot {}
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
