@@ -10,8 +10,8 @@
 //! Invariants
 //! - I1 A mbuf is part of a packet if and only if its `place` says (segment, the one before it). It has one
 //!   place, so it is in one packet at one position, whatever `next` says; there are no circles.
-//! - I2 A head says at least as many segments as hang on it. So the one load that tells a plain mbuf
-//!   tells that nothing hangs on it.
+//! - I2 A head says at least as many segments as hang on it (but in the middle of a linearize). So the one
+//!   load that tells a plain mbuf tells that nothing hangs on it.
 //! - I3 The length of a packet is nowhere stored: who takes a packet over walks it in any case.
 //!
 //! Order: a segment is linked by `next` of the last, `nb_segs` of the head (I2), then its `place`,

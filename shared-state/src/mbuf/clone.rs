@@ -19,10 +19,6 @@ impl Chain {
     ///
     /// # Panics
     /// When the cache is of another pool.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it needs a cache and may fail"
-    )]
     pub fn clone(&mut self, cache: &mut Cache) -> Option<Chain> {
         assert!(self.pool.is(cache.pool()), "mbufs of two pools");
         let mut whole: Option<Chain> = None;
@@ -108,6 +104,23 @@ impl Chain {
         };
         core::mem::replace(self, copy).free(cache);
         true
+    }
+
+    /// The packet in one piece in a chunk of its own, which is what ports send: as it is, linearized, or copied.
+    ///
+    /// # Errors
+    /// The chain, with the same bytes, when they do not fit a chunk behind its headroom, are outside of this
+    /// process's reach, or there is no mbuf.
+    pub fn into_one(mut self, cache: &mut Cache) -> Result<Packet, Chain> {
+        let room = self.pool.chunk() as usize - usize::from(self.pool.headroom());
+        let in_place = self.linearize(cache) && self.make_writable(cache);
+        if !in_place && self.len() <= room {
+            let Some(copy) = self.copy(cache) else {
+                return Err(self);
+            };
+            core::mem::replace(&mut self, copy).free(cache);
+        }
+        self.into_packet()
     }
 
     /// Copies what an attached mbuf shows into its own chunk, at the same place where it fits.

@@ -169,10 +169,11 @@ impl Cache {
         (self.alloc_burst(&mut out) == 1).then(|| Packet::fresh(out[0], self.pool))
     }
 
-    /// Frees mbufs that the caller holds.
+    /// Frees mbufs that the caller holds, each of a single segment that nobody refers to;
+    /// [`Cache::free_packets`] frees any.
     ///
     /// # Panics
-    /// In debug builds, when one of them is free already.
+    /// In debug builds, when one of them is free already, or more than that.
     #[inline]
     pub fn free_burst(&mut self, mbufs: &[u32]) {
         for part in mbufs.chunks(HALF) {
@@ -282,5 +283,7 @@ pub(super) fn debug_check_not_free(pool: Pool, m: u32) {
             _ => false,
         };
         assert!(!free, "mbuf {m} freed twice: it is in the {holder}");
+        let plain = pool.line(m).is_plain();
+        assert!(plain, "mbuf {m} is a chain or refers: `free_packets`");
     }
 }

@@ -19,11 +19,13 @@
 
 mod cache;
 mod error;
+mod sockets;
 mod whole;
 
 use cache::CacheSlot;
 pub use cache::{CACHE_SIZE, Cache};
 pub use error::PoolError;
+pub use sockets::Sockets;
 
 use std::sync::OnceLock;
 

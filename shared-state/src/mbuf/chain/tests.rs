@@ -338,7 +338,7 @@ impl World {
                 let whole = chain.is_writable();
                 let written = chain.write(off, &bytes);
                 let fits = off + bytes.len() <= model.len();
-                assert!(!written && !(fits && whole) || written && fits);
+                assert!(if written { fits } else { !fits || !whole });
                 if written {
                     model[off..off + bytes.len()].copy_from_slice(&bytes);
                 }

@@ -115,6 +115,35 @@ fn a_chain_is_cloned_segment_by_segment() {
 }
 
 #[test]
+fn what_fits_a_chunk_becomes_one_packet_and_what_does_not_stays() {
+    let pool = pool(64);
+    let mut cache = pool.cache(0);
+    let pieces = |cache: &mut Cache, parts: &[&[u8]]| {
+        let mut whole = packet(cache, parts[0]);
+        for part in &parts[1..] {
+            whole.chain(packet(cache, part)).unwrap();
+        }
+        whole
+    };
+    // In the head; by a copy, as others refer to the head; by a copy, as the head is full.
+    let linear = pieces(&mut cache, &[b"one", b"two"]);
+    let mut shared = pieces(&mut cache, &[b"one", b"two"]);
+    let twin = shared.clone(&mut cache).unwrap();
+    let mut full = pieces(&mut cache, &[&[0; 1792], b"onetwo"]);
+    assert!(full.adj(1792));
+    for chain in [linear, shared, twin, full] {
+        let packet = chain.into_one(&mut cache).unwrap();
+        assert_eq!(packet.data(), b"onetwo");
+        cache.free(packet);
+    }
+    let large = pieces(&mut cache, &[&[1; 1792], &[2; 1]]);
+    let large = large.into_one(&mut cache).unwrap_err();
+    assert_eq!((large.len(), large.segments()), (1793, 2));
+    large.free(&mut cache);
+    assert_all_free(pool);
+}
+
+#[test]
 fn there_are_no_more_references_than_a_word_counts() {
     let pool = pool(MAX_REFERENCES + 10);
     let mut cache = pool.cache(0);
