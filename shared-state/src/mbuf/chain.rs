@@ -105,6 +105,7 @@ impl Chain {
             return Err(self);
         }
         let line = self.pool.line(self.head);
+        super::refs::forget(self.pool, self.head);
         line.set_base(None);
         line.reshape(1, DIRECT);
         let pool = self.pool;

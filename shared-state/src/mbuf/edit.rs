@@ -11,7 +11,7 @@
 
 use super::chain::{Chain, MAX_SEGMENTS};
 use super::line::DIRECT;
-use super::refs::in_hand;
+use super::refs::{forget, in_hand};
 use super::{NONE, Packet};
 use crate::mempool::Cache;
 use crate::place::{Holder, Place};
@@ -127,6 +127,7 @@ impl Chain {
             others[n] = m;
             n += 1;
         }
+        forget(pool, head);
         // From here on it is one segment, whole.
         self.line().flatten(off, self.len as u16);
         (self.last, self.segs) = (head, 1);

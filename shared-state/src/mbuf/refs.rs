@@ -187,6 +187,15 @@ fn note_done(pool: Pool, base: u32, word: u32) {
     }
 }
 
+/// Before the word of a mbuf that its holder alone refers to is written over, as it is shared no more: a dead one may have
+/// made the last change of it (I3).
+pub(crate) fn forget(pool: Pool, m: u32) {
+    let line = pool.line(m);
+    if line.is_shared() {
+        note_done(pool, m, line.references().load(Ordering::Acquire));
+    }
+}
+
 /// Finishes what a dead shard was doing to a reference; the caller owns the shard now. Gives a base that
 /// nobody refers to any more: it is in the caller's hand, and its place says so.
 pub(crate) fn finish(pool: Pool, shard: u16) -> Option<u32> {

@@ -116,6 +116,7 @@ fn release(pool: Pool, shard: Option<u16>, m: u32, put: &mut dyn FnMut(u32)) {
         pool.line(base).make_plain();
         put(base);
     }
+    refs::forget(pool, m);
     line.make_plain();
     put(m);
 }

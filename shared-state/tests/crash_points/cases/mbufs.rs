@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<Case> {
                 }
             });
         }),
+        shared_anew(),
     ]
 }
 
@@ -242,18 +243,44 @@ fn shared(name: &'static str, repair: fn(Region)) -> Case {
             park(first.clone(&mut live).expect("mbufs"));
             in_hand(first).into_raw();
         },
-        operation: |region| {
-            let mut cache = pool(region).cache(DEAD);
-            let of_dead = |m: &u32| cache.pool().place(*m).holder == Holder::app(DEAD as u16);
-            let m = (0..MBUFS).find(of_dead).expect("the first");
-            let mut first = whole(m, &cache);
-            let second = first.clone(&mut cache).expect("mbufs");
-            first.free(&mut cache);
-            second.free(&mut cache);
-        },
+        operation: clone_and_die,
         repair,
         check: is_whole,
     }
+}
+
+/// As [`shared`], but the live one has the chunks. It frees what it has, and shares new packets, in the same mbufs.
+fn shared_anew() -> Case {
+    Case {
+        setup: |region| {
+            create(region);
+            let pool = pool(region);
+            let (mut cache, mut live) = (pool.cache(DEAD), pool.cache(LIVE));
+            let mut first = built(&mut live, 2);
+            in_hand(first.clone(&mut cache).expect("mbufs")).into_raw();
+            park(first);
+        },
+        ..shared("mbuf, a clone while another shares anew", |region| {
+            settle_shared(region, |cache| {
+                for m in parked(cache.pool()) {
+                    whole(m, cache).free(cache);
+                }
+                let mut first = built(cache, 2);
+                park(first.clone(cache).expect("mbufs"));
+                park(first);
+            });
+        })
+    }
+}
+
+fn clone_and_die(region: Region) {
+    let mut cache = pool(region).cache(DEAD);
+    let of_dead = |m: &u32| cache.pool().place(*m).holder == Holder::app(DEAD as u16);
+    let m = (0..MBUFS).find(of_dead).expect("the first");
+    let mut first = whole(m, &cache);
+    let second = first.clone(&mut cache).expect("mbufs");
+    first.free(&mut cache);
+    second.free(&mut cache);
 }
 
 fn settle_shared(region: Region, live: fn(&mut Cache)) {
