@@ -110,14 +110,13 @@ macro_rules! program {
     };
 }
 
-/// Sends a packet as one of two segments, to the first of which another refers: it leaves whole.
+/// Sends a packet as one of two segments, to the first of which another referred: it leaves whole.
 fn in_pieces<D: Datapath<Drop = Drop>>(shard: &mut Shard<D>, packet: Packet) {
     let mut chain = Chain::of(packet);
     if let Some(rest) = chain.split_off(20, shard.cache()) {
         let twin = chain.clone(shard.cache());
         chain.chain(rest).expect("two segments");
-        twin.into_iter()
-            .for_each(|twin| shard.drop_chain(twin, Drop::Full));
+        twin.into_iter().for_each(|twin| twin.free(shard.cache()));
     }
     shard.transmit_chain(PortId(0), chain, Drop::Full);
 }
