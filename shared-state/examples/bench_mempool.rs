@@ -10,7 +10,7 @@ mod peer;
 
 use std::hint::black_box;
 
-use baton_shared_state::mbuf::{Chain, Packet};
+use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::{Cache, Pool};
 use peer::{calib, measure, memory};
 
@@ -30,7 +30,6 @@ fn main() {
     bulk::<32>(&mut cache);
     swing(&mut cache);
     mbufs(&mut cache);
-    packets(&mut cache);
 }
 
 fn bulk<const N: usize>(cache: &mut Cache) {
@@ -92,43 +91,4 @@ fn mbufs(cache: &mut Cache) {
             }
         }
     });
-}
-
-/// Frees that ask what a packet is made of, and what more than one mbuf costs. No rows of the peers'.
-fn packets(cache: &mut Cache) {
-    let pool = cache.pool();
-    let mut mbufs = [0; BURST];
-    let params = "alloc_bulk 32 + free_packets 32, all plain, per mbuf";
-    measure("mbuf", params, ROUNDS * BURST, || {
-        for _ in 0..ROUNDS {
-            cache.alloc_burst(&mut mbufs);
-            for m in &mut mbufs {
-                *m = Packet::fresh(*m, pool).into_raw();
-            }
-            cache.free_packets(black_box(&mbufs));
-        }
-    });
-    let mut first = Chain::of(cache.alloc().expect("a mbuf"));
-    measure("mbuf", "clone and free of one segment", ROUNDS, || {
-        for _ in 0..ROUNDS {
-            let clone = black_box(first.clone(cache)).expect("a mbuf");
-            clone.free(cache);
-        }
-    });
-    first.free(cache);
-    measure(
-        "mbuf",
-        "chain of 4 built and freed, per mbuf",
-        ROUNDS * 4,
-        || {
-            for _ in 0..ROUNDS {
-                let mut chain = Chain::of(cache.alloc().expect("a mbuf"));
-                for _ in 1..4 {
-                    let next = cache.alloc().expect("a mbuf");
-                    chain.push(next).expect("room for four");
-                }
-                black_box(chain).free(cache);
-            }
-        },
-    );
 }
