@@ -5,11 +5,20 @@
 //! `accounted + unaccounted = total` always holds. It is exact while nobody moves; taken under
 //! traffic it may find a burst in nobody's window, or one twice.
 //!
+//! A window shows the head of a packet. Its segments are counted with it, for the same holder; a buffer held by
+//! references alone is counted once, as "shared", and a loan of external memory for its lender. Each count of
+//! references is compared with the lines that refer.
+//!
 //! [`settle`] is the second half, after a death: buffers in nobody's window are given back or
 //! handed to the caller by what their `place` says.
 
+mod settle;
+
 use std::collections::BTreeMap;
 
+pub use settle::{Settled, settle};
+
+use crate::mbuf::{refs, walk};
 use crate::mempool::Pool;
 use crate::place::{Holder, HolderKind, Place};
 
@@ -21,6 +30,19 @@ pub struct Audit {
     by_holder: BTreeMap<Holder, u64>,
     doubled: Vec<u32>,
     strange: Vec<u32>,
+    broken: Vec<u32>,
+    references: BTreeMap<u32, u32>,
+}
+
+/// A buffer whose count of references is another than that of the lines that refer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Miscounted {
+    /// The buffer.
+    pub m: u32,
+    /// What its line says.
+    pub counted: u32,
+    /// What was found.
+    pub found: u32,
 }
 
 /// The result of an audit.
@@ -38,18 +60,12 @@ pub struct Accounting {
     pub doubled: Vec<u32>,
     /// Numbers in a window that name no mbuf of the pool.
     pub strange: Vec<u32>,
+    /// Heads in a window whose segments do not hang together.
+    pub broken: Vec<u32>,
+    /// Buffers whose count of references is wrong.
+    pub miscounted: Vec<Miscounted>,
     /// How many each holder has, in the holder's words (`rx 1/0`).
     pub by_holder: Vec<(String, u64)>,
-}
-
-/// What [`settle`] did with the buffers a dead shard left in no window.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Free again: in the common ring, or in the shard's cache.
-    pub freed: Vec<u32>,
-    /// Were in the dead lcore's hands, as what it received or gets back unsent: now the caller's, who goes
-    /// on with them or frees them. What it had allocated and put nowhere is free.
-    pub in_hand: Vec<u32>,
 }
 
 impl Audit {
@@ -61,8 +77,16 @@ impl Audit {
             by_holder: BTreeMap::new(),
             doubled: Vec::new(),
             strange: Vec::new(),
+            broken: Vec::new(),
+            references: BTreeMap::new(),
         };
         pool.windows(&mut |holder, m| audit.found(holder, m));
+        for m in 0..pool.count() {
+            let lender = pool.place(m).holder;
+            if lender.kind() == HolderKind::External && pool.line(m).is_shared() {
+                audit.found(lender, m);
+            }
+        }
         audit
     }
 
@@ -73,16 +97,59 @@ impl Audit {
         audit.finish()
     }
 
-    /// One mbuf in one window.
+    /// One mbuf in one window: a packet's head, with what belongs to it.
     pub fn found(&mut self, holder: Holder, m: u32) {
+        let whole = self.found_one(holder, m) && !is_free(holder) && !self.pool.line(m).is_plain();
+        if !whole {
+            return;
+        }
+        let pool = self.pool;
+        let hangs_together = walk(pool, m, |segment| {
+            if segment == m || self.found_one(holder, segment) {
+                self.refers(segment);
+            }
+        });
+        if hangs_together.is_err() {
+            self.broken.push(m);
+        }
+    }
+
+    /// Whether it is a mbuf, found for the first time.
+    fn found_one(&mut self, holder: Holder, m: u32) -> bool {
         match self.seen.get_mut(m as usize) {
             None => self.strange.push(m),
             Some(true) => self.doubled.push(m),
             Some(seen) => {
                 *seen = true;
                 *self.by_holder.entry(holder).or_default() += 1;
+                return true;
             }
         }
+        false
+    }
+
+    /// Counts what a segment that somebody holds refers to.
+    fn refers(&mut self, m: u32) {
+        if let Some(base) = self.count_reference(m)
+            && !self.seen[base as usize]
+            && self.pool.place(base).holder.kind() == HolderKind::Shared
+        {
+            self.found_one(Holder::SHARED, base);
+        }
+    }
+
+    /// Counts the reference that a mbuf is; gives the base it is attached to.
+    fn count_reference(&mut self, m: u32) -> Option<u32> {
+        let line = self.pool.line(m);
+        if line.is_shared() {
+            *self.references.entry(m).or_default() += 1;
+        }
+        let base = line.base().filter(|base| *base < self.pool.count())?;
+        if !self.pool.line(base).is_shared() {
+            return None;
+        }
+        *self.references.entry(base).or_default() += 1;
+        Some(base)
     }
 
     /// Counts up to `most` mbufs that say they are with `holder` and that no window shows: the
@@ -99,34 +166,62 @@ impl Audit {
         counted
     }
 
+    /// The references of all lines, those in nobody's window too, beside what is counted.
+    fn miscounted(&mut self) -> Vec<Miscounted> {
+        for m in 0..self.pool.count() {
+            let held = self.pool.place(m).holder.kind() != HolderKind::Shared;
+            if !self.seen[m as usize] && held {
+                self.count_reference(m);
+            }
+        }
+        let counted = |m: u32| refs::count(self.pool, m);
+        let found = self.references.iter().map(|(m, n)| (*m, *n));
+        let wrong = found.filter(|(m, n)| counted(*m) != *n);
+        wrong
+            .map(|(m, found)| {
+                let counted = counted(m);
+                Miscounted { m, counted, found }
+            })
+            .collect()
+    }
+
     /// Draws the sum.
-    pub fn finish(self) -> Accounting {
+    pub fn finish(mut self) -> Accounting {
+        let miscounted = self.miscounted();
         let missing = (0u32..).zip(&self.seen).filter(|(_, seen)| !**seen);
         let unaccounted: Vec<(u32, Place)> =
             missing.map(|(m, _)| (m, self.pool.place(m))).collect();
-        let free = |holder: &Holder| matches!(holder.kind(), HolderKind::Pool | HolderKind::Cache);
         let total = u64::from(self.pool.count());
         let by_holder = self.by_holder.iter();
         Accounting {
             total,
             free: by_holder
                 .clone()
-                .filter(|(h, _)| free(h))
+                .filter(|(h, _)| is_free(**h))
                 .map(|(_, n)| n)
                 .sum(),
             accounted: total - unaccounted.len() as u64,
             unaccounted,
             doubled: self.doubled,
             strange: self.strange,
+            broken: self.broken,
+            miscounted,
             by_holder: by_holder.map(|(h, n)| (h.to_string(), *n)).collect(),
         }
     }
 }
 
+/// Whether what it has is free.
+fn is_free(holder: Holder) -> bool {
+    matches!(holder.kind(), HolderKind::Pool | HolderKind::Cache)
+}
+
 impl Accounting {
-    /// Whether every mbuf is in exactly one place.
+    /// Whether every mbuf is in exactly one place, packets hang together and references are counted right.
     pub fn is_exact(&self) -> bool {
-        self.unaccounted.is_empty() && self.doubled.is_empty() && self.strange.is_empty()
+        let wrong = [&self.doubled, &self.strange, &self.broken];
+        let none = wrong.iter().all(|list| list.is_empty());
+        none && self.unaccounted.is_empty() && self.miscounted.is_empty()
     }
 
     /// How many unaccounted mbufs say they are with each holder.
@@ -137,47 +232,6 @@ impl Accounting {
         }
         sum.iter().map(|(h, n)| (h.to_string(), *n)).collect()
     }
-}
-
-/// Settles what a dead shard had between two windows; the caller owns the shard now.
-///
-/// Only the pool's own steps are settled here: what the dead one was moving into the common ring, or had
-/// taken out of it, goes there; what it was putting into its cache, or had allocated and put nowhere, goes
-/// there; what it had received goes to the caller, who gives back what it does not want through that
-/// shard's cache. What says it is in a ring of a port is
-/// that port's to repair, before. A mbuf that a *live* shard is moving at this moment is left alone: it says
-/// "pool", and that shard names it.
-///
-/// Order: a mbuf is in a window before the note of it ends, so a death in here leaves it to the next call.
-pub fn settle(pool: Pool, dead: usize, accounting: &Accounting) -> Settled {
-    let shard = dead as u16;
-    let moving = pool.moving(dead);
-    let mut settled = Settled::default();
-    // In this order: who takes a mbuf out of the ring names it first, and who puts one in names it until then.
-    let mut lost: Vec<u32> = accounting
-        .unaccounted
-        .iter()
-        .map(|(m, _)| *m)
-        .filter(|m| moving.contains(m) && pool.place(*m).holder == Holder::POOL)
-        .filter(|m| !pool.is_moving_elsewhere(*m, dead))
-        .collect();
-    pool.ring()
-        .window(&mut |m| lost.retain(|other| *other != m));
-    let put = pool.ring().enqueue_burst(&lost);
-    assert!(put == lost.len(), "the common ring has room for every mbuf");
-    settled.freed = lost;
-    pool.settle_moving(dead);
-    let mut cache = pool.cache(dead);
-    for (m, place) in &accounting.unaccounted {
-        if place.holder == Holder::cache(shard) {
-            cache.put_back(*m);
-            settled.freed.push(*m);
-        } else if place.holder == Holder::app(shard) {
-            settled.in_hand.push(*m);
-        }
-    }
-    settled.freed.sort_unstable();
-    settled
 }
 
 #[cfg(test)]

@@ -28,12 +28,18 @@ pub enum HolderKind {
     Steer = 7,
     /// Kept by a program for longer than a burst (an ARP queue, reassembly).
     Parked = 8,
+    /// Hung on another mbuf, which `index` names, as a segment of its packet.
+    Segment = 9,
+    /// Held by nobody but the mbufs that are attached to its data.
+    Shared = 10,
+    /// Stands for memory outside of the pool that a shard lends.
+    External = 11,
     /// A number this version does not know.
     Unknown = 255,
 }
 
 impl HolderKind {
-    const ALL: [HolderKind; 9] = [
+    const ALL: [HolderKind; 12] = [
         HolderKind::Pool,
         HolderKind::Cache,
         HolderKind::App,
@@ -43,6 +49,9 @@ impl HolderKind {
         HolderKind::Comp,
         HolderKind::Steer,
         HolderKind::Parked,
+        HolderKind::Segment,
+        HolderKind::Shared,
+        HolderKind::External,
     ];
 
     fn from_number(number: u32) -> HolderKind {
@@ -64,6 +73,9 @@ impl HolderKind {
             HolderKind::Comp => "comp",
             HolderKind::Steer => "steer",
             HolderKind::Parked => "parked",
+            HolderKind::Segment => "segment",
+            HolderKind::Shared => "shared",
+            HolderKind::External => "external",
             HolderKind::Unknown => "unknown",
         }
     }
@@ -79,6 +91,12 @@ const PART_MASK: u32 = (1 << PART_BITS) - 1;
 impl Holder {
     /// The common ring of the pool.
     pub const POOL: Holder = Holder::new(HolderKind::Pool, 0, 0);
+
+    /// The mbuf that comes before it in a packet; the index of the place names that one.
+    pub const SEGMENT: Holder = Holder::new(HolderKind::Segment, 0, 0);
+
+    /// The mbufs attached to it.
+    pub const SHARED: Holder = Holder::new(HolderKind::Shared, 0, 0);
 
     /// A holder of any kind; numbers of 4,096 and above do not fit and are cut.
     pub const fn new(kind: HolderKind, a: u16, b: u16) -> Holder {
@@ -126,6 +144,11 @@ impl Holder {
         Holder::new(HolderKind::Parked, shard, what)
     }
 
+    /// The shard that lends memory outside of the pool.
+    pub const fn external(shard: u16) -> Holder {
+        Holder::new(HolderKind::External, shard, 0)
+    }
+
     /// As stored.
     pub const fn bits(self) -> u32 {
         self.0
@@ -156,8 +179,8 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, a, b) = (self.kind().name(), self.a(), self.b());
         match self.kind() {
-            HolderKind::Pool => f.write_str(name),
-            HolderKind::Cache | HolderKind::App => write!(f, "{name} {a}"),
+            HolderKind::Pool | HolderKind::Segment | HolderKind::Shared => f.write_str(name),
+            HolderKind::Cache | HolderKind::App | HolderKind::External => write!(f, "{name} {a}"),
             HolderKind::Unknown => write!(f, "{name} {:#010x}", self.0),
             _ => write!(f, "{name} {a}/{b}"),
         }
@@ -234,6 +257,6 @@ mod tests {
     #[test]
     fn the_numbers_of_kinds_are_frozen() {
         let numbers: Vec<u8> = HolderKind::ALL.iter().map(|kind| *kind as u8).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     }
 }

@@ -14,6 +14,8 @@
 //!   `windows`, ...) is called.
 //! - I2 A mbuf that `tx_burst` took is the port's: it comes back through the cache of a later call.
 //! - I3 The `place` of a mbuf is stored before the ring index that publishes it.
+//! - I4 A port sends plain mbufs: one segment, in its own chunk, nobody else's. Of a chain or a clone it would see an
+//!   empty packet; whoever sends one brings it into that form (`Shard::transmit_chain` of the runtime).
 
 use std::os::fd::BorrowedFd;
 

@@ -145,7 +145,7 @@ impl<D: Datapath> Run<D> {
             .into_iter()
             .filter(|mbuf| !held.contains(mbuf))
             .collect();
-        io.cache.free_burst(&blank);
+        io.cache.free_packets(&blank);
         held
     }
 

@@ -64,7 +64,7 @@ pub mod prelude {
     pub use crate::table::{SecondIndex, Table};
     pub use crate::zone::Zones;
     pub use baton_schema::{Loss, Migrate, Reason, Record, Zones};
-    pub use baton_shared_state::mbuf::Packet;
+    pub use baton_shared_state::mbuf::{Chain, Packet};
     pub use baton_shared_state::table::{Hot32, Hot64};
     pub use serde::Deserialize;
     pub use std::process::ExitCode;

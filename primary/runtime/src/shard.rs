@@ -7,7 +7,7 @@ use crate::zone::{Gain, Previous, Zones};
 use baton_ports::Port;
 use baton_schema::Reason;
 use baton_shared_state::BURST;
-use baton_shared_state::mbuf::Packet;
+use baton_shared_state::mbuf::{Chain, Packet};
 use baton_shared_state::mempool::{Cache, Pool};
 use std::collections::HashMap;
 
@@ -118,6 +118,23 @@ impl<D: Datapath> Shard<D> {
         self.io.transmit(port, packet.into_raw(), len);
     }
 
+    /// Sends a packet of several segments, or of data that others refer to, as [`Shard::transmit`] does. Ports
+    /// send what lies in one piece in a buffer of its own, which is what a [`Packet`] is, so they meet
+    /// nothing else: the packet is brought into that form here ([`Chain::into_one`]), and what does not fit a
+    /// buffer is dropped for the reason `unfit`.
+    pub fn transmit_chain(&mut self, port: PortId, chain: Chain, unfit: D::Drop) {
+        match chain.into_one(&mut self.io.cache) {
+            Ok(packet) => self.transmit(port, packet),
+            Err(chain) => self.drop_chain(chain, unfit),
+        }
+    }
+
+    /// Drops a packet of several segments, or of data that others refer to, and counts why.
+    pub fn drop_chain(&mut self, chain: Chain, reason: D::Drop) {
+        self.io.drops.add(reason.index(), 1);
+        chain.free(&mut self.io.cache);
+    }
+
     /// Gives a packet, as it now is, to the shard that owns a bucket: it comes with that shard's next
     /// burst. At most one for each packet of a burst; one for a bucket of this shard's own is dropped.
     pub fn pass_on(&mut self, bucket: u8, packet: Packet) {
@@ -150,6 +167,11 @@ impl<D: Datapath> Shard<D> {
     /// An empty buffer for a packet of the program's own.
     pub fn alloc(&mut self) -> Option<Packet> {
         self.io.alloc()
+    }
+
+    /// The shard's cache of buffers, for what a [`Chain`] does with them: clones, copies, splits.
+    pub fn cache(&mut self) -> &mut Cache {
+        &mut self.io.cache
     }
 }
 
@@ -276,8 +298,9 @@ impl Io {
         self.flush_freed();
     }
 
+    /// A datapath may have dropped what a dead one left of a packet of several segments.
     fn flush_freed(&mut self) {
-        self.cache.free_burst(&self.freed[..self.freed_len]);
+        self.cache.free_packets(&self.freed[..self.freed_len]);
         self.freed_len = 0;
     }
 

@@ -99,11 +99,26 @@ macro_rules! program {
                         continue;
                     };
                     packet.data_mut()[50..54].copy_from_slice(&flow.first.to_le_bytes());
-                    shard.transmit(PortId(0), packet);
+                    if number.is_multiple_of(4) {
+                        in_pieces(shard, packet);
+                    } else {
+                        shard.transmit(PortId(0), packet);
+                    }
                 }
             }
         }
     };
+}
+
+/// Sends a packet as one of two segments, to the first of which another referred: it leaves whole.
+fn in_pieces<D: Datapath<Drop = Drop>>(shard: &mut Shard<D>, packet: Packet) {
+    let mut chain = Chain::of(packet);
+    if let Some(rest) = chain.split_off(20, shard.cache()) {
+        let twin = chain.clone(shard.cache());
+        chain.chain(rest).expect("two segments");
+        twin.into_iter().for_each(|twin| twin.free(shard.cache()));
+    }
+    shard.transmit_chain(PortId(0), chain, Drop::Full);
 }
 
 program!(Older, StateV1, FlowV1, Hot32, |first| FlowV1 { first });

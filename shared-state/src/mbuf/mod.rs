@@ -2,16 +2,22 @@
 //!
 //! [`Line`] is the metadata in shared memory, every field an atomic word. [`Packet`] is the
 //! owning handle a datapath works with: 16 bytes, data at hand, given back to the pool on drop.
+//! [`Chain`] is the handle of what is more than that: several segments, segments attached to the
+//! data of others (clones), [`External`] data.
 //!
 //! Layout of a line
 //! ```text
-//!  0 place u64: holder (high half) | index       32 next u32 (chain, NONE = last)
-//!  8 data_off u16 | data_len u16                  36 nb_segs u16 | refcnt u16
-//! 12 port u16 | queue u16                         40 mark u32, 44 zero
-//! 16 flags u32                                    48 timestamp u64
-//! 20 csum_start u16 | csum_offset u16             56 user u64
-//! 24 hash u32, 28 zero
+//!  0 place u64: holder (high half) | index       32 next u32 (of a segment that is not the last)
+//!  8 data_off u16 | data_len u16                  36 nb_segs u16 (of a head) | kind u16
+//! 12 port u16 | queue u16                         40 mark u32
+//! 16 flags u32                                    44 link u32: base + 1, or references
+//! 20 csum_start u16 | csum_offset u16             48 timestamp u64
+//! 24 hash u32                                     56 user u64
+//! 28 view: off u16 | len u16
 //! ```
+//! A line is *plain* when `nb_segs` and `kind` are 0 or 1: one segment, its own chunk, nobody else's.
+//! One load tells. A line that is not has its extent in `view` and an empty one at 8, so that who takes it
+//! for plain finds an empty packet: neither half of a chain nor bytes that others read.
 //!
 //! Invariants
 //! - I1 A mbuf has one holder. Who took its index out of a ring, cache or pool, and only he, reads
@@ -24,10 +30,25 @@
 //! Order: `place` is stored before the index that publishes the buffer to its next holder.
 //!
 //! Failure: what published windows contain is the truth; `place` settles a buffer found in none.
+//! Chains, references and external data say theirs in their own files.
 
+mod bytes;
+mod chain;
+mod clone;
+mod edit;
+mod error;
+mod external;
+mod line;
 mod packet;
+pub(crate) mod refs;
 
+pub use chain::{Chain, MAX_SEGMENTS};
+pub use error::ChainError;
+pub use external::{External, MAX_EXTERNAL};
 pub use packet::Packet;
+pub use refs::MAX_REFERENCES;
+
+pub(crate) use chain::{kept, walk};
 
 use crate::place::Place;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -64,11 +85,11 @@ pub struct Line {
     flags: AtomicU32,
     csum: AtomicU32,
     hash: AtomicU32,
-    zero: AtomicU32,
+    view: AtomicU32,
     next: AtomicU32,
     segs: AtomicU32,
     mark: AtomicU32,
-    zero2: AtomicU32,
+    link: AtomicU32,
     timestamp: AtomicU64,
     user: AtomicU64,
 }
@@ -79,9 +100,11 @@ const _: () = assert!(core::mem::offset_of!(Line, arrival) == 12);
 const _: () = assert!(core::mem::offset_of!(Line, flags) == 16);
 const _: () = assert!(core::mem::offset_of!(Line, csum) == 20);
 const _: () = assert!(core::mem::offset_of!(Line, hash) == 24);
+const _: () = assert!(core::mem::offset_of!(Line, view) == 28);
 const _: () = assert!(core::mem::offset_of!(Line, next) == 32);
 const _: () = assert!(core::mem::offset_of!(Line, segs) == 36);
 const _: () = assert!(core::mem::offset_of!(Line, mark) == 40);
+const _: () = assert!(core::mem::offset_of!(Line, link) == 44);
 const _: () = assert!(core::mem::offset_of!(Line, timestamp) == 48);
 const _: () = assert!(core::mem::offset_of!(Line, user) == 56);
 
@@ -210,17 +233,17 @@ impl Line {
         self.next.store(next, Relaxed);
     }
 
-    /// Segments of the packet (in the head) and references to this buffer.
+    /// Segments of the packet (in the head) and the kind of the buffer: 0 or 1 is plain.
     #[inline]
     pub fn segments(&self) -> (u16, u16) {
         let segs = self.segs.load(Relaxed);
         (low(segs), high(segs))
     }
 
-    /// Stores the number of segments and of references.
+    /// Stores the number of segments and the kind.
     #[inline]
-    pub fn set_segments(&self, nb_segs: u16, refcnt: u16) {
-        self.segs.store(pair(nb_segs, refcnt), Relaxed);
+    pub fn set_segments(&self, nb_segs: u16, kind: u16) {
+        self.segs.store(pair(nb_segs, kind), Relaxed);
     }
 
     /// A word for the stages of a datapath.

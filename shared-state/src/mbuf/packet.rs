@@ -228,7 +228,7 @@ impl Drop for Packet {
     /// Back to the common ring: slower than a cache, but nothing that forgets a packet leaks it.
     #[cold]
     fn drop(&mut self) {
-        self.pool.free_one(self.m);
+        self.pool.free_packet(self.m);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A shard's cache of free mbufs: the fast path of the pool, in shared memory.
 //!
-//! Layout: `len u32, moving u32, zero to 64, 512 x u32`. The first `len` entries are the free
+//! Layout: `len u32, moving u32, note of 16 bytes ([`crate::mbuf`], references), zero to 64, 512 x u32`. The first `len` entries are the free
 //! mbufs of this shard, last in first out. While `moving` is not 0, the `moving` entries past the
 //! end name mbufs on their way from or to the common ring.
 //!
@@ -21,6 +21,7 @@
 
 use super::Pool;
 use crate::mbuf::Packet;
+use crate::mbuf::refs::Note;
 use crate::place::{Holder, HolderKind, Place};
 use crate::sync::{AtomicU32, Ordering, as_one};
 use core::ptr;
@@ -35,7 +36,8 @@ const HALF: usize = CACHE_SIZE / 2;
 pub(super) struct CacheSlot {
     len: AtomicU32,
     moving: AtomicU32,
-    zero: [AtomicU32; 14],
+    pub(super) note: Note,
+    zero: [AtomicU32; 10],
     entries: [AtomicU32; CACHE_SIZE],
 }
 
@@ -184,10 +186,11 @@ impl Cache {
         Some(Packet::fresh(m, self.pool))
     }
 
-    /// Frees mbufs that the caller holds.
+    /// Frees mbufs that the caller holds, each of a single segment that nobody refers to;
+    /// [`Cache::free_packets`] frees any.
     ///
     /// # Panics
-    /// In debug builds, when one of them is free already.
+    /// In debug builds, when one of them is free already, or more than that.
     #[inline]
     pub fn free_burst(&mut self, mbufs: &[u32]) {
         self.say_here(mbufs);
@@ -351,5 +354,7 @@ pub(super) fn debug_check_not_free(pool: Pool, m: u32) {
             _ => false,
         };
         assert!(!free, "mbuf {m} freed twice: it is in the {holder}");
+        let plain = pool.line(m).is_plain();
+        assert!(plain, "mbuf {m} is a chain or refers: `free_packets`");
     }
 }

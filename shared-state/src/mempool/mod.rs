@@ -3,7 +3,7 @@
 //! Layout
 //! ```text
 //! meta segment  0      header: magic, version, count, chunk, headroom
-//!               4096   64 caches of 2,112 bytes: count, moving, 512 x u32     ([`Cache`])
+//!               4096   64 caches of 2,112 bytes: count, moving, note, 512 x u32 ([`Cache`])
 //!               139264 common ring, MPMC, room for every mbuf                 ([`MpmcRing`])
 //!               ...    count x 64-byte metadata line                          ([`Line`])
 //! data segment  count x chunk
@@ -19,10 +19,15 @@
 
 mod cache;
 mod error;
+mod sockets;
+mod whole;
 
 use cache::CacheSlot;
 pub use cache::{CACHE_SIZE, Cache};
 pub use error::PoolError;
+pub use sockets::Sockets;
+
+use std::sync::OnceLock;
 
 use crate::limits::{HEADROOM, MAX_SHARDS};
 use crate::mbuf::Line;
@@ -55,6 +60,8 @@ struct View {
     headroom: u16,
     ring: MpmcRing,
     caches: &'static [CacheSlot],
+    /// Memory that may be lent to packets; see [`Pool::lend_from`].
+    outside: OnceLock<Vec<(u64, Region)>>,
 }
 
 impl Pool {
@@ -131,6 +138,7 @@ impl Pool {
             headroom: headroom as u16,
             ring: MpmcRing::attach(ring)?,
             caches: atomics(caches)?,
+            outside: OnceLock::new(),
         }))))
     }
 
@@ -404,4 +412,4 @@ unsafe impl AllAtomic for Line {}
 unsafe impl AllAtomic for CacheSlot {}
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

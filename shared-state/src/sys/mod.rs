@@ -1,6 +1,7 @@
 //! System calls with safe faces: everything raw that the workspace needs from the kernel.
 //!
 //! - [`memory`] anonymous and shared mappings, locked-memory limit, huge pages
+//! - [`node`] NUMA nodes of CPUs and of pages
 //! - [`futex`] sleeping on shared words, one or many
 //! - [`thread`] the calling thread: id, core, priority
 //! - [`robust`] a word that the kernel marks when its thread ends
@@ -12,6 +13,7 @@
 pub mod clock;
 pub mod futex;
 pub mod memory;
+pub mod node;
 pub mod process;
 pub mod robust;
 pub mod thread;

@@ -5,6 +5,7 @@ mod directory;
 mod hot;
 mod ids;
 mod ledger;
+mod mbufs;
 mod meters;
 mod pool;
 mod rcu;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Case> {
     let files = [
         rings::all(),
         pool::all(),
+        mbufs::all(),
         rows::all(),
         ids::all(),
         hot::all(),

@@ -236,7 +236,7 @@ impl Port for XdpPort {
             let len = self.hand.pool.packet(*m).1;
             if len < MIN_FRAME {
                 self.count(TX_DROPPED, 1); // the kernel would take it and never give it back
-                cache.free_burst(&[*m]);
+                cache.free_packets(&[*m]); // what is no plain packet has no length here
                 n += 1;
                 continue;
             }
