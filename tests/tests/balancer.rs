@@ -48,38 +48,42 @@ impl Client {
     /// One packet of each of these flows, and every answer.
     fn round(&mut self, flows: std::ops::Range<u32>) {
         for flow in flows {
-            let seq = self.due.get(&flow).copied().unwrap_or_default();
-            let header = Header {
-                dst_mac: [2, 0, 0, 0, 0, 0xfe],
-                src_mac: [2, 0, 0, 0, 0, 0x01],
-                src: [10, 0, 0, 2].into(),
-                dst: [10, 0, 0, 100].into(),
-                src_port: 10_000 + flow as u16,
-                dst_port: 80,
-            };
-            let probe = Probe {
-                kind: Kind::Up,
-                flow,
-                seq,
-                sent_ns: 0,
-            };
-            let mut bytes = vec![0; HEADERS + MIN_PAYLOAD];
-            frame::write(&mut bytes, &header, &probe, Checksum::Complete);
-            assert_eq!(
-                self.sender.send(&mut [bytes]).expect("a send"),
-                0,
-                "the kernel refused a packet"
-            );
-            self.sent += 1;
-            let until = Instant::now() + DEADLINE;
-            while self.received < self.sent {
-                self.take();
-                assert!(
-                    Instant::now() < until,
-                    "packet {seq} of flow {flow} did not come back"
-                );
-            }
+            self.send(flow);
         }
+        let until = Instant::now() + DEADLINE;
+        while self.received < self.sent {
+            self.take();
+            let missing = self.sent - self.received;
+            assert!(
+                Instant::now() < until,
+                "{missing} packets did not come back"
+            );
+            // The balancer may want this core.
+            std::thread::yield_now();
+        }
+    }
+
+    fn send(&mut self, flow: u32) {
+        let seq = self.due.get(&flow).copied().unwrap_or_default();
+        let header = Header {
+            dst_mac: [2, 0, 0, 0, 0, 0xfe],
+            src_mac: [2, 0, 0, 0, 0, 0x01],
+            src: [10, 0, 0, 2].into(),
+            dst: [10, 0, 0, 100].into(),
+            src_port: 10_000 + flow as u16,
+            dst_port: 80,
+        };
+        let probe = Probe {
+            kind: Kind::Up,
+            flow,
+            seq,
+            sent_ns: 0,
+        };
+        let mut bytes = vec![0; HEADERS + MIN_PAYLOAD];
+        frame::write(&mut bytes, &header, &probe, Checksum::Complete);
+        let refused = self.sender.send(&mut [bytes]).expect("a send");
+        assert_eq!(refused, 0, "the kernel refused a packet");
+        self.sent += 1;
     }
 
     fn take(&mut self) {
@@ -115,6 +119,7 @@ fn config(lab: &Lab) -> String {
         .collect();
     format!(
         "[instance]\nfile-prefix = \"{PREFIX}\"\nbinary = \"{}\"\nlcores = \"{}\"\nidle = \"adaptive\"\n\n\
+         [upgrade]\nsoak = \"3s\"\n\n\
          [[port]]\nname = \"lan\"\nvdev = \"{}\"\n\n[balancer]\nservers = [{}]\n",
         built(OLDER).display(),
         lab.shape().cpus.lcores,
@@ -133,8 +138,7 @@ fn sticky_there_and_back(port: PortKind) {
     let newer = built(NEWER);
     let newer = newer.to_str().expect("a path of letters");
     let soaking = std::thread::scope(|scope| {
-        let upgrade =
-            scope.spawn(|| instance.say(&["upgrade", PREFIX, newer, "--soak", "3s", "--yes"]));
+        let upgrade = scope.spawn(|| instance.say(&["upgrade", PREFIX, newer, "--yes"]));
         while !upgrade.is_finished() {
             client.round(0..FLOWS);
         }
