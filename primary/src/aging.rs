@@ -2,9 +2,9 @@
 //! of static routes are kept known.
 //!
 //! A timer wheel has each session it knows at the second in which it ends if it stays silent; a packet does not touch
-//! it. It learns of a session when this process opens it or shortens its life, and of those that others
-//! made, before us or while another tenant had the shard, by a cursor that goes round the shard's places in
-//! some seconds. Sessions whose outside address is no longer ours end when it meets them: the
+//! it. It learns of a session when this process opens it or shortens its life, and of what others did, before
+//! us or while another tenant had the shard, by a cursor that goes round the shard's places in some
+//! seconds: it asks about those that the wheel does not know, and once about all when we get the shard. Sessions whose outside address is no longer ours end when it meets them: the
 //! config may be younger than the state.
 
 use crate::gateway::Gateway;
@@ -19,8 +19,12 @@ use baton_shared_state::timer::{Next, Rows, Wheel};
 const STEP: u32 = 64;
 /// Ticks in which it goes round a large table once.
 const ROUND: u32 = 8_192;
-/// Sessions looked at, and so ended, in a tick at most: each costs some cache misses.
+/// Sessions that the wheel looks at in a tick, at least.
 const LOOKS: u32 = 64;
+/// Ticks in which it could look at a large table once.
+const LOOKS_ROUND: u32 = 4_096;
+/// Sessions ended in a tick at most: each costs some cache misses more than a look.
+const ENDS: usize = 64;
 /// Seconds after which a binding without sessions is given back.
 const IDLE_BINDING_S: u32 = 60;
 /// Seconds between two questions to a router that is known.
@@ -34,6 +38,10 @@ pub(crate) struct Aging {
     /// Places of sessions; a tick is a second.
     wheel: Wheel,
     sessions: u32,
+    /// As [`baton::table::Table::gains`] said last, and places that the cursor has to look at since, known or not:
+    /// whoever had the shard meanwhile may have shortened a session's life, or made another in its place.
+    gains: u32,
+    recheck: u32,
     bindings: u32,
     expired: Vec<u32>,
     asked_s: u32,
@@ -45,10 +53,19 @@ impl Aging {
         Aging {
             wheel: Wheel::new(sessions, 0),
             sessions: 0,
+            gains: 0,
+            recheck: 0,
             bindings: 0,
-            expired: Vec::with_capacity(LOOKS as usize),
+            expired: Vec::with_capacity(ENDS),
             asked_s: 0,
         }
+    }
+
+    /// As if another tenant had had the shard, and the wheel had been told long ago that `place` is due at `deadline`.
+    #[cfg(test)]
+    pub(crate) fn was_away(&mut self, place: u32, deadline: u64) {
+        self.wheel.rearm(place, deadline);
+        self.gains = self.gains.wrapping_sub(1);
     }
 
     /// The session at `place` ends at `deadline` (seconds) unless it is heard of.
@@ -91,6 +108,9 @@ impl<S: SessionLayout> Rows for Lives<'_, S> {
         if deadline > self.now_s.into() {
             return Next::At(deadline);
         }
+        if self.expired.len() >= ENDS {
+            return Next::At(u64::from(self.now_s) + 1);
+        }
         self.expired.push(id);
         Next::Expired
     }
@@ -118,6 +138,9 @@ impl<S: SessionLayout> Gateway<S> {
         if aging.wheel.ids() < capacity {
             aging.wheel = Wheel::new(capacity, now_s.into());
         }
+        if aging.gains != state.sessions.gains() {
+            (aging.gains, aging.recheck) = (state.sessions.gains(), capacity);
+        }
         let mut lives = Lives {
             state,
             timeouts: translator.nat.timeouts,
@@ -125,13 +148,16 @@ impl<S: SessionLayout> Gateway<S> {
             now_s,
             expired: &mut aging.expired,
         };
-        aging.wheel.advance(now_s.into(), LOOKS, &mut lives);
+        aging
+            .wheel
+            .advance(now_s.into(), LOOKS.max(capacity / LOOKS_ROUND), &mut lives);
         for _ in 0..STEP.max(capacity / ROUND).min(capacity) {
             let place = aging.sessions;
             aging.sessions = if place + 1 < capacity { place + 1 } else { 0 };
-            if aging.wheel.contains(place) {
+            if aging.recheck == 0 && aging.wheel.contains(place) {
                 continue;
             }
+            aging.recheck = aging.recheck.saturating_sub(1);
             let id = lives.state.sessions.id_at(place);
             if let Some((key, session)) = lives.state.sessions.get(id) {
                 let deadline = lives.deadline(id, &key, &session);

@@ -114,8 +114,14 @@ impl<D: Datapath> Shard<D> {
     /// Sends a packet: it leaves at the end of the burst, in the order of the calls.
     #[inline]
     pub fn transmit(&mut self, port: PortId, packet: Packet) {
-        let len = packet.len();
-        self.io.transmit(port, packet.into_raw(), len);
+        let (len, is_plain) = (packet.len(), packet.line().is_plain());
+        let m = packet.into_raw();
+        if is_plain {
+            self.io.transmit(port, m, len);
+        } else {
+            self.io.counters.count(Count::Forgotten, 1);
+            self.io.free(m);
+        }
     }
 
     /// Sends a packet of several segments, or of data that others refer to, as [`Shard::transmit`] does. Ports

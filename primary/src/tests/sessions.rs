@@ -79,6 +79,17 @@ fn a_session_that_another_process_made_is_found_and_ends() {
 }
 
 #[test]
+fn what_another_tenant_shortened_ends_in_time_when_the_shard_comes_back() {
+    let mut lab = large();
+    let silent = lab.out(FROM_HOST.udp("10.0.0.7:5000", SERVER, b"x"));
+    lab.bench.datapath(0).unwrap().aging.was_away(0, u64::MAX);
+    lab.wait(11, 1 << 13);
+    lab.wait(1, 2);
+    let late = FROM_ROUTER.udp(SERVER, &silent.src.to_string(), b"late");
+    lab.refused(true, late, "no_session");
+}
+
+#[test]
 fn an_established_connection_outlives_one_that_only_began() {
     let mut lab = Lab::one_shard();
     let began = lab

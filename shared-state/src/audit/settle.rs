@@ -122,9 +122,10 @@ fn mend(pool: Pool, m: u32) {
     }
 }
 
-/// A plain one only has to be shown; its place says the rest already.
+/// One that says it is in the cache only has to be shown; another, a segment for instance, is freed as ever.
 fn free(cache: &mut Cache, m: u32) {
-    if cache.pool().line(m).is_plain() {
+    let line = cache.pool().line(m);
+    if line.is_plain() && !line.is_elsewhere(cache.place()) {
         cache.put_back(m);
     } else {
         cache.free_segment(m);

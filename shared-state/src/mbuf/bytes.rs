@@ -28,7 +28,9 @@ impl Pool {
         if line.kind() & ATTACHED == 0 {
             return (Source::Chunk(m), self.chunk());
         }
-        let base = line.base().filter(|base| *base < self.count());
+        let base = line
+            .base()
+            .filter(|base| *base < self.count() && *base != m);
         let Some(base) = base.filter(|base| self.line(*base).is_shared()) else {
             return (Source::Nowhere, 0);
         };

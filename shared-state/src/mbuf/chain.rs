@@ -67,7 +67,8 @@ impl Chain {
     ///
     /// # Errors
     /// When the lines are not those of a whole packet; nothing was stored, the index is still the caller's,
-    /// and [`Cache::free_packets`] frees what can be reached from it.
+    /// and [`Cache::free_packets`] frees what can be reached from it; not a [`ChainError::NoMbuf`] or a
+    /// [`ChainError::NotHead`], which is nobody's or another packet's.
     pub fn from_raw(m: u32, cache: &Cache) -> Result<Chain, ChainError> {
         let pool = cache.pool();
         let (mut last, mut len) = (m, 0);

@@ -46,7 +46,12 @@ impl Chain {
             refs::first(pool, m);
             line.reshape(line.segments().0, line.kind() | SHARED);
         }
-        let base = if line.is_attached() { line.base()? } else { m };
+        let shared = |base: &u32| *base < pool.count() && pool.line(*base).is_shared();
+        let base = if line.is_attached() {
+            line.base().filter(shared)?
+        } else {
+            m
+        };
         attach_fresh(base, (off, len), cache)
     }
 

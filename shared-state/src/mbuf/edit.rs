@@ -180,6 +180,10 @@ impl Chain {
         let (pool, kept, second) = (self.pool, k + 1, self.segs - k);
         let (off, len) = pool.extent(m);
         let rest = usize::from(len) - keep;
+        let next = self.line_of(m).next();
+        if second > 1 && next >= pool.count() {
+            return None; // Damaged since the chain was taken over.
+        }
         let mut fresh = cache.alloc()?;
         let room = fresh.headroom() + fresh.tailroom();
         if rest > room {
@@ -197,7 +201,6 @@ impl Chain {
         let line = pool.line(head);
         line.copy_arrival(self.line());
         let last = if second > 1 {
-            let next = self.line_of(m).next();
             line.link_next(next);
             line.reshape(second, DIRECT);
             // From here on all that was behind `m` is behind the new head.

@@ -65,10 +65,18 @@ impl External {
     /// `None` when the loan has not so many, there is no mbuf, or too many packets show it.
     pub fn packet(&mut self, off: u16, len: u16, cache: &mut Cache) -> Option<Chain> {
         let end = usize::from(off) + usize::from(len);
-        if end > self.len() || !self.pool.is(cache.pool()) {
+        if end > self.len() || !self.is_lent_by(cache) {
             return None;
         }
         super::clone::attach_fresh(self.m, (off, len), cache)
+    }
+
+    /// Whether its mbuf still stands for a loan of this shard: a second handle may have ended it.
+    fn is_lent_by(&self, cache: &Cache) -> bool {
+        let (pool, lender) = (self.pool, Holder::external(cache.shard()));
+        pool.is(cache.pool())
+            && pool.place(self.m).holder == lender
+            && pool.line(self.m).kind() & EXTERNAL != 0
     }
 
     /// The arena offset of its first byte.
@@ -100,9 +108,9 @@ impl External {
     /// Ends the loan and frees its mbuf, by the shard that lends.
     ///
     /// # Errors
-    /// The loan, when packets still show it.
+    /// The loan, when packets still show it, or when it is not this shard's (any more).
     pub fn take_back(self, cache: &mut Cache) -> Result<(), External> {
-        if !self.is_returned() {
+        if !self.is_lent_by(cache) || !self.is_returned() {
             return Err(self);
         }
         cache.free_segment(self.m);

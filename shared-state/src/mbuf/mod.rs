@@ -241,8 +241,8 @@ impl Line {
     }
 
     /// Stores the number of segments and the kind.
-    #[inline]
-    pub fn set_segments(&self, nb_segs: u16, kind: u16) {
+    #[cfg(test)]
+    pub(crate) fn set_segments(&self, nb_segs: u16, kind: u16) {
         self.segs.store(pair(nb_segs, kind), Relaxed);
     }
 
@@ -306,7 +306,8 @@ impl Line {
     }
 
     /// Stores the two fields of the line's word `at`, of eight bytes, at once: a core makes one store a cycle.
-    /// They are fields that the holder alone reads (I1), so none is met by a load of another width.
+    /// They are fields of the holder alone (I1); an audit may look at some meanwhile, by halves, and counts a buffer
+    /// in motion wrongly anyway.
     #[inline]
     fn set_two(&self, at: usize, low: u32, high: u32) {
         let words = core::ptr::from_ref(self).cast::<AtomicU64>();

@@ -117,9 +117,12 @@ impl Packet {
         usize::from(self.off)
     }
 
-    /// Bytes free behind it.
+    /// Bytes free behind it. None in a buffer that is not plain: others may read what is there.
     #[inline]
     pub fn tailroom(&self) -> usize {
+        if !self.line().is_plain() {
+            return 0;
+        }
         self.pool.chunk() as usize - self.headroom() - self.len()
     }
 

@@ -236,7 +236,7 @@ impl Cache {
 
     /// Where a mbuf of this cache is.
     #[inline]
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place::new(Holder::cache(self.shard), 0)
     }
 
@@ -271,7 +271,11 @@ impl Cache {
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
+        let is_plain = packet.line().is_plain();
         let m = packet.into_raw();
+        if !is_plain {
+            return self.free_packets(&[m]);
+        }
         let mut len = self.slot.len();
         if len == CACHE_SIZE {
             len = self.spill(len);

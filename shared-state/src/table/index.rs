@@ -211,10 +211,17 @@ impl IndexShard {
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
         let home = &self.lines[self.home(hash)];
-        match home.first(hash) {
-            NO_ID if home.is_passed(hash) => self.find_further(hash, |_| true).unwrap_or(NO_ID),
-            id => id,
+        let (id, any) = home.first(hash);
+        if id == NO_ID && (any || home.is_passed(hash)) {
+            return self.candidate_further(hash);
         }
+        id
+    }
+
+    /// One in another line, or behind one in the first that was just removed.
+    #[cold]
+    fn candidate_further(&self, hash: u64) -> u32 {
+        self.find(hash, |_| true).unwrap_or(NO_ID)
     }
 
     /// Brings the home line of a hash into the processor's cache.

@@ -56,14 +56,16 @@ impl Line {
         None
     }
 
-    /// The id of the first entry with the tag of `hash`, or [`NO_ID`], without a branch that depends on the data.
+    /// The id of the first entry with the tag of `hash`, or [`NO_ID`], without a branch that depends on the data;
+    /// and whether there was such an entry, which may be gone by the time it is read.
     #[inline(always)]
-    pub(super) fn first(&self, hash: u64) -> u32 {
+    pub(super) fn first(&self, hash: u64) -> (u32, bool) {
         let candidates = self.candidates(tag(hash));
         let entry = &self.0[candidates.trailing_zeros() as usize % WORDS];
         // It may be gone since: 0 is no entry, and one less is no id.
         let id = (entry.load(Ordering::Relaxed) as u32).wrapping_sub(1);
-        if candidates == 0 { NO_ID } else { id }
+        let any = candidates != 0;
+        (if any { id } else { NO_ID }, any)
     }
 
     /// A bit for each entry that has this tag, without a branch that depends on the data.

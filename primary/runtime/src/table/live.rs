@@ -167,6 +167,7 @@ impl<K: Record, V: Record, H: HotWords> Live for Table<K, V, H> {
     }
 
     fn gain(&mut self, how: Gain) -> u64 {
+        self.gains = self.gains.wrapping_add(1);
         if how == Gain::FromDead {
             self.rebuild();
         }

@@ -40,6 +40,7 @@ pub struct Table<K, V, H = Hot64> {
     ids: IdShard,
     space: IdSpace,
     ranges: Vec<Range<u32>>,
+    gains: u32,
     keys: Keys<K>,
     records: Records<V>,
     hot: Hot<H>,
@@ -300,6 +301,12 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// The time that new rows begin with, and packets found in bulk are counted at.
     pub fn set_time(&mut self, now_s: u32) {
         self.now_s = now_s;
+    }
+
+    /// How often this process has got the shard: when it changes, others have changed rows meanwhile.
+    #[inline]
+    pub fn gains(&self) -> u32 {
+        self.gains
     }
 
     /// The `at`-th id of this shard, of [`Table::capacity`]; [`NO_ID`] where there is none.

@@ -192,6 +192,7 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
             ids: space.shard(shard),
             space,
             ranges: joined(space.ranges(shard)),
+            gains: 0,
             keys: Keys::new(opener.zone(&named("key"))?.region, total)
                 .map_err(|why| corrupt(&named("key"), &why))?,
             records: Records::new(own.region, total).map_err(|why| corrupt(name, &why))?,

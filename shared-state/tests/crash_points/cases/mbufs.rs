@@ -205,6 +205,15 @@ fn is_whole(region: Region) -> Result<(), String> {
     })?;
     let plain = (0..MBUFS).all(|m| pool.line(m).is_plain());
     expect(plain, || "a free mbuf is not plain".into())?;
+    let mut astray = None;
+    pool.windows(&mut |holder, m| {
+        if pool.place(m).holder != holder {
+            astray = Some((m, holder, pool.place(m)));
+        }
+    });
+    expect(astray.is_none(), || {
+        format!("it is free elsewhere: {astray:?}")
+    })?;
     let (mut all, mut n) = (vec![0; MBUFS as usize + 1], 0);
     for shard in [LIVE, DEAD] {
         n += pool.cache(shard).alloc_burst(&mut all[n..]);
