@@ -322,4 +322,6 @@ impl Line {
 }
 
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tests;

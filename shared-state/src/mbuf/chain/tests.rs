@@ -3,35 +3,11 @@
 use proptest::prelude::*;
 
 use crate::audit::{Audit, settle};
+use crate::mbuf::samples::{all_of, assert_all_free, chain, packet};
 use crate::mbuf::{Chain, ChainError, MAX_SEGMENTS, Packet};
+use crate::mempool::Cache;
 use crate::mempool::tests::pool;
-use crate::mempool::{Cache, Pool};
 use crate::place::{Holder, Place};
-
-fn packet(cache: &mut Cache, bytes: &[u8]) -> Packet {
-    let mut packet = cache.alloc().unwrap();
-    packet.append(bytes.len()).unwrap().copy_from_slice(bytes);
-    packet
-}
-
-fn chain(cache: &mut Cache, parts: &[&[u8]]) -> Chain {
-    let mut parts = parts.iter();
-    let mut chain = Chain::of(packet(cache, parts.next().unwrap()));
-    parts.for_each(|part| chain.push(packet(cache, part)).unwrap());
-    chain
-}
-
-fn all_of(chain: &Chain) -> Vec<u8> {
-    let mut bytes = vec![0; chain.len()];
-    assert!(chain.copy_out(0, &mut bytes));
-    bytes
-}
-
-fn assert_all_free(pool: Pool) {
-    let accounting = Audit::new(pool).finish();
-    assert!(accounting.is_exact(), "{accounting:?}");
-    assert!((0..pool.count()).all(|m| pool.line(m).is_plain()));
-}
 
 #[test]
 fn a_head_has_its_segments_and_gives_them_back() {

@@ -3,34 +3,16 @@
 use std::thread;
 
 use crate::audit::{Audit, Miscounted};
+use crate::mbuf::samples::{all_of, assert_all_free, chain};
 use crate::mbuf::{Chain, MAX_REFERENCES, Packet, refs};
 use crate::mempool::tests::pool;
-use crate::mempool::{Cache, Pool};
 use crate::place::Holder;
-
-fn packet(cache: &mut Cache, bytes: &[u8]) -> Chain {
-    let mut packet = cache.alloc().unwrap();
-    packet.append(bytes.len()).unwrap().copy_from_slice(bytes);
-    Chain::of(packet)
-}
-
-fn all_of(chain: &Chain) -> Vec<u8> {
-    let mut bytes = vec![0; chain.len()];
-    assert!(chain.copy_out(0, &mut bytes));
-    bytes
-}
-
-fn assert_all_free(pool: Pool) {
-    let accounting = Audit::new(pool).finish();
-    assert!(accounting.is_exact(), "{accounting:?}");
-    assert!((0..pool.count()).all(|m| pool.line(m).is_plain()));
-}
 
 #[test]
 fn what_two_packets_show_neither_may_write() {
     let pool = pool(64);
     let mut cache = pool.cache(0);
-    let mut first = packet(&mut cache, b"payload");
+    let mut first = chain(&mut cache, &[b"payload"]);
     first.line().set_user(9);
     let mut second = first.clone(&mut cache).unwrap();
     assert_eq!(
@@ -46,8 +28,9 @@ fn what_two_packets_show_neither_may_write() {
         );
     }
     let mut second = second.into_packet().unwrap_err();
-    let as_packet = Packet::from_raw(first.into_raw(), pool);
-    assert_eq!(as_packet.data(), b"");
+    let mut as_packet = Packet::from_raw(first.into_raw(), pool);
+    assert_eq!((as_packet.data(), as_packet.tailroom()), (&b""[..], 0));
+    assert!(as_packet.append(1).is_none() && !as_packet.set_len(1));
     let mut first = Chain::from_raw(as_packet.into_raw(), &cache).unwrap();
     assert!(first.adj(3) && second.trim(3));
     assert_eq!(
@@ -63,10 +46,53 @@ fn what_two_packets_show_neither_may_write() {
 }
 
 #[test]
+fn who_frees_it_as_a_packet_leaves_the_others_their_bytes() {
+    let pool = pool(64);
+    let mut cache = pool.cache(0);
+    let mut first = chain(&mut cache, &[b"one", b"two"]);
+    let second = first.clone(&mut cache).unwrap();
+    cache.free(Packet::from_raw(first.into_raw(), pool));
+    assert_eq!(all_of(&second), b"onetwo");
+    second.free(&mut cache);
+    assert_all_free(pool);
+}
+
+#[test]
+fn a_damaged_base_is_cloned_by_nobody() {
+    let pool = pool(64);
+    let mut cache = pool.cache(0);
+    let mut first = chain(&mut cache, &[b"payload"]);
+    let mut second = first.clone(&mut cache).unwrap();
+    let free = cache.len();
+    let line = pool.line(second.index());
+    let base = line.base();
+    // Past the pool, a buffer that nobody shares, and itself.
+    for wrong in [
+        64,
+        u32::MAX - 1,
+        (0..64).find(|m| pool.line(*m).is_plain()).unwrap(),
+        second.index(),
+    ] {
+        line.set_base(Some(wrong));
+        assert!(second.clone(&mut cache).is_none(), "base {wrong}");
+        assert_eq!((all_of_or_nothing(&second), cache.len()), (None, free));
+    }
+    line.set_base(base);
+    first.free(&mut cache);
+    second.free(&mut cache);
+    assert_all_free(pool);
+}
+
+fn all_of_or_nothing(chain: &Chain) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; 7];
+    chain.copy_out(0, &mut bytes).then_some(bytes)
+}
+
+#[test]
 fn the_data_lives_as_long_as_anybody_shows_it() {
     let pool = pool(600);
     let mut cache = pool.cache(0);
-    let mut first = packet(&mut cache, b"payload");
+    let mut first = chain(&mut cache, &[b"payload"]);
     let base = first.index();
     let mut second = first.clone(&mut cache).unwrap();
     let third = second.clone(&mut pool.cache(3)).unwrap();
@@ -95,8 +121,7 @@ fn the_data_lives_as_long_as_anybody_shows_it() {
 fn a_chain_is_cloned_segment_by_segment() {
     let pool = pool(64);
     let mut cache = pool.cache(0);
-    let mut first = packet(&mut cache, b"one");
-    first.chain(packet(&mut cache, b"two")).unwrap();
+    let mut first = chain(&mut cache, &[b"one", b"two"]);
     let mut second = first.clone(&mut cache).unwrap();
     let rest = second.split_off(4, &mut cache).unwrap();
     assert_eq!(
@@ -118,25 +143,18 @@ fn a_chain_is_cloned_segment_by_segment() {
 fn what_fits_a_chunk_becomes_one_packet_and_what_does_not_stays() {
     let pool = pool(64);
     let mut cache = pool.cache(0);
-    let pieces = |cache: &mut Cache, parts: &[&[u8]]| {
-        let mut whole = packet(cache, parts[0]);
-        for part in &parts[1..] {
-            whole.chain(packet(cache, part)).unwrap();
-        }
-        whole
-    };
     // In the head; by a copy, as others refer to the head; by a copy, as the head is full.
-    let linear = pieces(&mut cache, &[b"one", b"two"]);
-    let mut shared = pieces(&mut cache, &[b"one", b"two"]);
+    let linear = chain(&mut cache, &[b"one", b"two"]);
+    let mut shared = chain(&mut cache, &[b"one", b"two"]);
     let twin = shared.clone(&mut cache).unwrap();
-    let mut full = pieces(&mut cache, &[&[0; 1792], b"onetwo"]);
+    let mut full = chain(&mut cache, &[&[0; 1792], b"onetwo"]);
     assert!(full.adj(1792));
     for chain in [linear, shared, twin, full] {
         let packet = chain.into_one(&mut cache).unwrap();
         assert_eq!(packet.data(), b"onetwo");
         cache.free(packet);
     }
-    let large = pieces(&mut cache, &[&[1; 1792], &[2; 1]]);
+    let large = chain(&mut cache, &[&[1; 1792], &[2; 1]]);
     let large = large.into_one(&mut cache).unwrap_err();
     assert_eq!((large.len(), large.segments()), (1793, 2));
     large.free(&mut cache);
@@ -147,7 +165,7 @@ fn what_fits_a_chunk_becomes_one_packet_and_what_does_not_stays() {
 fn there_are_no_more_references_than_a_word_counts() {
     let pool = pool(MAX_REFERENCES + 10);
     let mut cache = pool.cache(0);
-    let mut first = packet(&mut cache, b"x");
+    let mut first = chain(&mut cache, &[b"x"]);
     let clones: Vec<Chain> = core::iter::from_fn(|| first.clone(&mut cache)).collect();
     assert_eq!(clones.len() as u32, MAX_REFERENCES - 1);
     let heads: Vec<u32> = clones.into_iter().map(Chain::into_raw).collect();
@@ -160,7 +178,7 @@ fn there_are_no_more_references_than_a_word_counts() {
 fn a_wrong_count_is_shown_and_a_base_that_is_none_gives_no_bytes() {
     let pool = pool(64);
     let mut cache = pool.cache(0);
-    let mut first = packet(&mut cache, b"payload");
+    let mut first = chain(&mut cache, &[b"payload"]);
     let second = first.clone(&mut cache).unwrap();
     let (m, clone) = (first.into_raw(), second.into_raw());
     let audit = || {
@@ -203,7 +221,7 @@ fn shards_that_share_data_free_it_once() {
     let pool = pool(2400);
     for _ in 0..4 {
         let mut cache = pool.cache(9);
-        let mut first = packet(&mut cache, b"payload");
+        let mut first = chain(&mut cache, &[b"payload"]);
         let mut handed: Vec<Chain> = (0..4).map(|_| first.clone(&mut cache).unwrap()).collect();
         first.free(&mut cache);
         cache.flush();

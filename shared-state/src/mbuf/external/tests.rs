@@ -95,3 +95,16 @@ fn a_successor_goes_on_with_what_was_lent() {
     loan.take_back(&mut cache).unwrap();
     assert!(Audit::new(pool).finish().is_exact());
 }
+
+#[test]
+fn a_loan_ends_once_however_many_handles_it_has() {
+    let (pool, mut cache, _) = lender(b"elsewhere");
+    let loan = External::lend(AT + 100, 9, &mut cache).unwrap();
+    let mut stale = External::adopt(&cache).pop().unwrap();
+    let mut other = pool.cache(4);
+    let loan = loan.take_back(&mut other).expect_err("it is not shard 4's");
+    loan.take_back(&mut cache).unwrap();
+    assert!(stale.packet(0, 4, &mut cache).is_none());
+    stale.take_back(&mut cache).expect_err("it has ended");
+    assert!(Audit::new(pool).finish().is_exact());
+}
