@@ -146,62 +146,60 @@ fn taken_by<E: Sample>(party: Party<E>, most: usize) -> Vec<u32> {
     out[..n].iter().map(|element| element.number()).collect()
 }
 
-fn alone<E: Sample, const P: u8, const C: u8>(name: &'static str) -> Case {
+/// An operation on a ring of these modes, after whose death a consumer that lived on may have got `TAKEN` of the first three.
+fn case<E: Sample, const P: u8, const C: u8, const TAKEN: usize>(
+    name: &'static str,
+    operation: fn(Region),
+) -> Case {
     Case {
         name,
         bytes: bytes::<E>(),
         setup: create::<E, P, C>,
-        operation: |region| {
-            let [party, _] = parties::<E>(region);
-            assert!(party.enqueue_bulk(&through(&THROUGH[3..])));
-            assert!(party.dequeue_bulk(&mut [E::NONE; 2]));
-        },
+        operation,
         repair: repair::<E>,
-        check: |region| check::<E>(region, 2),
+        check: |region| check::<E>(region, TAKEN),
     }
+}
+
+fn alone<E: Sample, const P: u8, const C: u8>(name: &'static str) -> Case {
+    case::<E, P, C, 2>(name, |region| {
+        let [party, _] = parties::<E>(region);
+        assert!(party.enqueue_bulk(&through(&THROUGH[3..])));
+        assert!(party.dequeue_bulk(&mut [E::NONE; 2]));
+    })
 }
 
 /// Each element is marked before it counts as taken, so not one may be lost.
 fn claimed<E: Sample, const M: u8>(name: &'static str) -> Case {
+    let operation = |region| {
+        let [party, _] = parties::<E>(region);
+        let n = party.dequeue_with(2, |_, element| mark(region, element));
+        assert_eq!(n, 2);
+        assert!(party.enqueue_bulk(&through(&THROUGH[3..])));
+    };
     Case {
-        name,
-        bytes: bytes::<E>(),
-        setup: create::<E, M, M>,
-        operation: |region| {
-            let [party, _] = parties::<E>(region);
-            let n = party.dequeue_with(2, |_, element| mark(region, element));
-            assert_eq!(n, 2);
-            assert!(party.enqueue_bulk(&through(&THROUGH[3..])));
-        },
-        repair: repair::<E>,
         check: |region| {
             // What was claimed and stayed in the ring (HTS) counts once.
             ring::<E>(region).window(&mut |element| set_mark(region, element, 0));
             check::<E>(region, 0)
         },
+        ..case::<E, M, M, 0>(name, operation)
     }
 }
 
 /// The second stands behind the first, which has done all but to finish.
 fn several<E: Sample, const P: u8, const C: u8>(name: &'static str) -> Case {
-    Case {
-        name,
-        bytes: bytes::<E>(),
-        setup: create::<E, P, C>,
-        operation: |region| {
-            let [first, second] = parties::<E>(region);
-            first.dequeue_with(1, |_, _| {
-                // In the middle of it.
-                let taken = second.dequeue_unless(&mut [E::NONE; 2], || true);
-                if taken.is_ok() {
-                    let put = second.enqueue_unless(&through(&THROUGH[3..]), || true);
-                    assert_eq!(put, Ok(3));
-                }
-            });
-        },
-        repair: repair::<E>,
-        check: |region| check::<E>(region, 3),
-    }
+    case::<E, P, C, 3>(name, |region| {
+        let [first, second] = parties::<E>(region);
+        first.dequeue_with(1, |_, _| {
+            // In the middle of it.
+            let taken = second.dequeue_unless(&mut [E::NONE; 2], || true);
+            if taken.is_ok() {
+                let put = second.enqueue_unless(&through(&THROUGH[3..]), || true);
+                assert_eq!(put, Ok(3));
+            }
+        });
+    })
 }
 
 /// Puts the second three in place, holding more than it fills.
@@ -222,65 +220,44 @@ fn take_in_place<E: Sample>(party: Party<E>) {
 
 /// In place on the sides whose mode has that.
 fn in_place<E: Sample, const P: u8, const C: u8>(name: &'static str) -> Case {
-    Case {
-        name,
-        bytes: bytes::<E>(),
-        setup: create::<E, P, C>,
-        operation: |region| {
-            let [party, _] = parties::<E>(region);
-            if P == HTS {
-                put_in_place(party);
-            } else {
-                assert!(party.enqueue_bulk(&through(&THROUGH[3..])));
-            }
-            if C == HTS {
-                take_in_place(party);
-            } else {
-                assert!(party.dequeue_bulk(&mut [E::NONE; 2]));
-            }
-        },
-        repair: repair::<E>,
-        check: |region| check::<E>(region, 2),
-    }
+    case::<E, P, C, 2>(name, |region| {
+        let [party, _] = parties::<E>(region);
+        if P == HTS {
+            put_in_place(party);
+        } else {
+            assert!(party.enqueue_bulk(&through(&THROUGH[3..])));
+        }
+        if C == HTS {
+            take_in_place(party);
+        } else {
+            assert!(party.dequeue_bulk(&mut [E::NONE; 2]));
+        }
+    })
 }
 
 /// What is dropped unfinished, on either side, is as if it had not been; then the real thing.
 fn peeked<E: Sample>(name: &'static str) -> Case {
-    Case {
-        name,
-        bytes: bytes::<E>(),
-        setup: create::<E, HTS, HTS>,
-        operation: |region| {
-            let [party, _] = parties::<E>(region);
-            let hold = party.start_enqueue(4, || true).expect("nobody holds it");
-            fill(hold.expect("room").slots(), &[E::of(7); 4]);
-            let hold = party.start_dequeue(9, || true).expect("nobody holds it");
-            assert_eq!(look::<E>(hold.expect("elements").slots()), THROUGH[..3]);
-            put_in_place(party);
-        },
-        repair: repair::<E>,
-        check: |region| check::<E>(region, 0),
-    }
+    case::<E, HTS, HTS, 0>(name, |region| {
+        let [party, _] = parties::<E>(region);
+        let hold = party.start_enqueue(4, || true).expect("nobody holds it");
+        fill(hold.expect("room").slots(), &[E::of(7); 4]);
+        let hold = party.start_dequeue(9, || true).expect("nobody holds it");
+        assert_eq!(look::<E>(hold.expect("elements").slots()), THROUGH[..3]);
+        put_in_place(party);
+    })
 }
 
 /// While the first holds each side in place, the second comes to it in vain, and does the other side.
 fn held_beside<E: Sample>(name: &'static str) -> Case {
-    Case {
-        name,
-        bytes: bytes::<E>(),
-        setup: create::<E, HTS, HTS>,
-        operation: |region| {
-            let [first, second] = parties::<E>(region);
-            let hold = first.start_dequeue(2, || true).expect("nobody holds it");
-            assert!(second.start_dequeue(2, || true).is_err());
-            put_in_place(second);
-            hold.expect("elements").finish(1);
-            let hold = first.start_enqueue(2, || true).expect("nobody holds it");
-            assert!(second.start_enqueue(2, || true).is_err());
-            assert!(second.dequeue_bulk(&mut [E::NONE; 1]));
-            hold.expect("room").finish(0);
-        },
-        repair: repair::<E>,
-        check: |region| check::<E>(region, 2),
-    }
+    case::<E, HTS, HTS, 2>(name, |region| {
+        let [first, second] = parties::<E>(region);
+        let hold = first.start_dequeue(2, || true).expect("nobody holds it");
+        assert!(second.start_dequeue(2, || true).is_err());
+        put_in_place(second);
+        hold.expect("elements").finish(1);
+        let hold = first.start_enqueue(2, || true).expect("nobody holds it");
+        assert!(second.start_enqueue(2, || true).is_err());
+        assert!(second.dequeue_bulk(&mut [E::NONE; 1]));
+        hold.expect("room").finish(0);
+    })
 }
