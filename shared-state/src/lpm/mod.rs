@@ -1,6 +1,6 @@
 //! IPv4 routes by DIR-24-8: one load for a prefix of up to 24 bits, two for a longer one.
 //!
-//! Layout (offsets by [`layout`]; the first three parts are all that readers touch)
+//! Layout (offsets by `layout`; the first three parts are all that readers touch)
 //! ```text
 //!   0 magic u32, groups u32, default u32: next hop + 1, 0 = none, rules u32     64 intent 2 x u64
 //! 4096 tbl24: 2^24 x u16      tbl8: groups x 256 x u16

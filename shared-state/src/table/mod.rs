@@ -13,7 +13,7 @@
 //! state in [`Keys`]; the order of a new row is record, hot words, key, state, index entry, and
 //! the other way round when it goes. So a reader that finds an id checks the key's state, and a
 //! death between two stores leaves either an id that no index entry names (found again by
-//! [`IdSpace::rebuild`] or [`IndexShard::rebuild`]) or nothing.
+//! [`IdShard::rebuild`] or [`IndexShard::rebuild`]) or nothing.
 
 mod dirty;
 mod fold;

@@ -11,7 +11,7 @@
 //! what publishes it. T3 a changed id is marked after its record's store, while somebody copies.
 //!
 //! Order of a new row: record (both generations), hot words, key and state, index entry, mark. Of a
-//! removed one: index entry, state, id. Failure: see the parts; [`Table::gain`] after a death makes
+//! removed one: index entry, state, id. Failure: see the parts; [`crate::zone::Live::gain`] after a death makes
 //! index and free list of the shard anew from the states.
 
 mod live;

@@ -53,7 +53,7 @@ impl<L: Leads> SecondIndex<L> {
         self.index.prefetch(hash);
     }
 
-    /// The id that a hash leads to, or [`NO_ID`], with nothing compared yet.
+    /// The id that a hash leads to, or [`baton_shared_state::table::NO_ID`], with nothing compared yet.
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
         self.index.candidate(hash)
