@@ -4,8 +4,9 @@
 //! A timer wheel has each session it knows at the second in which it ends if it stays silent; a packet does not touch
 //! it. It learns of a session when this process opens it or shortens its life, and of what others did, before
 //! us or while another tenant had the shard, by a cursor that goes round the shard's places in some
-//! seconds: it asks about those that the wheel does not know, and once about all when we get the shard. Sessions whose outside address is no longer ours end when it meets them: the
-//! config may be younger than the state.
+//! seconds: it asks about those that the wheel does not know, and once about all when we get the shard.
+//! Sessions whose outside address is no longer ours end when it meets them: the config may be younger
+//! than the state.
 
 use crate::gateway::Gateway;
 use crate::links::{Own, Target};

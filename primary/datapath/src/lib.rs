@@ -5,7 +5,7 @@
 //!
 //! Invariants, each with tests in its module:
 //!
-//! - D1 no input makes a function panic: offsets are checked once by [`parse`], and a [`Headers`]
+//! - D1 no input makes a function panic: offsets are checked once by [`mod@parse`], and a [`Headers`]
 //!   is only ever used with the frame it was made from;
 //! - D2 a checksum that was right before a rewrite is right after it, and one that was wrong stays
 //!   wrong: a translation never repairs what a link broke. The exception is a checksum that was

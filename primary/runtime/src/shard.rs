@@ -111,7 +111,8 @@ impl<D: Datapath> Shard<D> {
         self.io.now_ns
     }
 
-    /// Sends a packet: it leaves at the end of the burst, in the order of the calls.
+    /// Sends a packet: it leaves at the end of the burst, in the order of the calls. One whose buffer is part of a
+    /// chain, or whose bytes others read, is freed and counted as forgotten: that is for [`Shard::transmit_chain`].
     #[inline]
     pub fn transmit(&mut self, port: PortId, packet: Packet) {
         let (len, is_plain) = (packet.len(), packet.line().is_plain());
