@@ -124,17 +124,8 @@ impl<S: SessionLayout> Rows for Lives<'_, S> {
 }
 
 impl<S: SessionLayout> Gateway<S> {
-    /// Ends the sessions and bindings that are due. Not in the first tick after the shard has come: nobody polls
-    /// before it is over, and nothing of all this is at hand yet.
+    /// Ends the sessions and bindings that are due.
     pub(crate) fn age(&mut self, shard: &mut Shard<Self>) {
-        let (gains, places) = (
-            shard.state.sessions.gains(),
-            shard.state.sessions.capacity(),
-        );
-        if core::mem::replace(&mut self.aging.gains, gains) != gains {
-            self.aging.recheck = places;
-            return;
-        }
         self.age_sessions(shard);
         self.age_bindings(shard);
     }
@@ -147,6 +138,10 @@ impl<S: SessionLayout> Gateway<S> {
         let (aging, capacity) = (&mut self.aging, state.sessions.capacity());
         if aging.wheel.ids() < capacity {
             aging.wheel = Wheel::new(capacity, now_s.into());
+        }
+        let gains = state.sessions.gains();
+        if core::mem::replace(&mut aging.gains, gains) != gains {
+            aging.recheck = capacity;
         }
         let mut lives = Lives {
             state,

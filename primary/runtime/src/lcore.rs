@@ -34,8 +34,13 @@ pub(crate) struct Run<D: Datapath> {
     pub(crate) datapath: D,
     pub(crate) steering: Steering,
     transition: Arc<Transition>,
+    /// When the next tick is due (boot-time nanoseconds), or [`JUST_GAINED`].
     next_tick: u64,
 }
+
+/// No tick since the shard became ours. The first is a tick away: what waits in the rings comes before work
+/// that can wait.
+const JUST_GAINED: u64 = 0;
 
 /// Nanoseconds between two ticks of a shard.
 const TICK_NS: u64 = 1_000_000;
@@ -58,7 +63,7 @@ impl<D: Datapath> Run<D> {
             datapath,
             steering,
             transition,
-            next_tick: 0,
+            next_tick: JUST_GAINED,
         }
     }
 
@@ -102,6 +107,7 @@ impl<D: Datapath> Run<D> {
 
     /// The first thing after this shard became ours, the first poll is next; the records that catching up took.
     pub(crate) fn gain(&mut self, how: Gain) -> u64 {
+        self.next_tick = JUST_GAINED;
         let held = if how == Gain::FromDead {
             self.repair()
         } else {
@@ -220,7 +226,10 @@ impl<D: Datapath> Run<D> {
         if now_ns < self.next_tick {
             return;
         }
-        self.next_tick = now_ns + TICK_NS;
+        let due = core::mem::replace(&mut self.next_tick, now_ns + TICK_NS);
+        if due == JUST_GAINED {
+            return;
+        }
         self.shard.set_time(now_ns);
         self.datapath.tick(&mut self.shard);
         self.shard.io.flush();

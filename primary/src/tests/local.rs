@@ -1,7 +1,10 @@
 //! What the gateway says itself, whom it knows, and what it does not carry.
 
 use super::frames::{SYN, Wire, at, hear};
-use super::{FROM_HOST, FROM_ROUTER, HOST, INSIDE, Lab, OUTSIDE, ROUTER, SECOND};
+use super::{BASE, FROM_HOST, FROM_ROUTER, HOST, INSIDE, Lab, OUTSIDE, ROUTER, SECOND};
+use crate::gateway::Gateway;
+use crate::session::SessionV2;
+use baton::bench::Bench;
 use baton_datapath::Mac;
 use baton_datapath::arp::{self, Arp, Operation};
 use baton_datapath::parse::ETHERNET;
@@ -103,6 +106,16 @@ fn the_router_is_asked_for_before_anybody_needs_it() {
     let (_, out) = lab.drain();
     let question = Arp::read(&out[0][ETHERNET..]).unwrap();
     assert_eq!(question.target.to_string(), "203.0.113.1");
+}
+
+#[test]
+fn the_first_round_after_a_gain_is_for_packets_alone() {
+    let mut bench = Bench::<Gateway<SessionV2>>::new(&BASE.replace("SHARDS", "1")).unwrap();
+    let mut outside = bench.end_of(1, 0);
+    bench.round_at(1_000 * SECOND);
+    assert!(outside.take().is_empty(), "nobody is asked for yet");
+    bench.round_at(1_000 * SECOND + 1_000_000);
+    assert_eq!(outside.take().len(), 1, "the router is asked for");
 }
 
 #[test]

@@ -99,8 +99,9 @@ impl Lab {
         ] {
             lab.bench.learn(PortId(port), address.into(), Mac(mac));
         }
+        // The first tick is a tick after the shard came.
         lab.step();
-        lab.drain();
+        lab.wait(0, 1);
         lab
     }
 
