@@ -51,9 +51,8 @@ impl Packet {
     /// Makes an empty packet of a mbuf just allocated: headroom in front, no flags.
     #[inline]
     pub fn fresh(m: u32, pool: Pool) -> Packet {
-        let off = pool.headroom();
-        pool.start_packet(m, (off, 0), (0, 0), 0);
-        let len = 0;
+        let (off, len) = (pool.headroom(), 0);
+        pool.line(m).start((off, len), (0, 0), 0);
         Packet { pool, m, off, len }
     }
 

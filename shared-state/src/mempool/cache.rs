@@ -110,11 +110,19 @@ pub struct Cache {
     pool: Pool,
     slot: &'static CacheSlot,
     shard: u16,
+    /// What a mbuf of this cache says of itself.
+    place: Place,
 }
 
 impl Cache {
     pub(super) fn new(pool: Pool, slot: &'static CacheSlot, shard: u16) -> Cache {
-        Cache { pool, slot, shard }
+        let place = Place::new(Holder::cache(shard), 0);
+        Cache {
+            pool,
+            slot,
+            shard,
+            place,
+        }
     }
 
     /// The pool behind it.
@@ -237,7 +245,7 @@ impl Cache {
     /// Where a mbuf of this cache is.
     #[inline]
     pub(crate) fn place(&self) -> Place {
-        Place::new(Holder::cache(self.shard), 0)
+        self.place
     }
 
     /// Says of mbufs that come back that they are here, where they do not say so already.
@@ -271,18 +279,25 @@ impl Cache {
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
-        let is_plain = packet.line().is_plain();
+        let line = packet.line();
         let m = packet.into_raw();
-        if !is_plain {
-            return self.free_packets(&[m]);
+        let len = self.slot.len();
+        if len == CACHE_SIZE || !line.is_plain() {
+            return self.free_rare(m);
         }
-        let mut len = self.slot.len();
-        if len == CACHE_SIZE {
-            len = self.spill(len);
+        debug_check_not_free(self.pool, m);
+        if line.is_elsewhere(self.place) {
+            line.set_place(self.place);
         }
-        self.say_here(&[m]);
         self.slot.entries[len].store(m, Ordering::Relaxed);
         self.slot.set_len(len + 1);
+    }
+
+    /// Into a full cache, or a packet of more than a plain buffer.
+    #[cold]
+    #[inline(never)]
+    fn free_rare(&mut self, m: u32) {
+        self.free_packets(&[m]);
     }
 
     /// Frees one mbuf to the common ring, past the cache.
