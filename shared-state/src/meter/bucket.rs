@@ -22,8 +22,10 @@ pub(super) struct Bucket {
 /// A bucket at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Level {
-    /// Where it was empty: what is taken is added.
-    position: u64,
+    /// The position of a full one.
+    full: u64,
+    /// How far the position is ahead of that: less than nothing if bytes have found the bucket full.
+    ahead: i64,
     /// Bytes taken since it was full; more than the burst if the clock is behind.
     taken: u64,
     burst: u64,
@@ -70,20 +72,15 @@ impl Bucket {
     #[inline(always)]
     pub(super) fn level(&self, position: u64, now: u64) -> Level {
         let full = self.full(now);
-        let taken = position.wrapping_sub(full);
-        let means = taken <= 2 * self.burst;
+        let ahead = position.wrapping_sub(full).cast_signed();
+        let means = ahead <= (2 * self.burst).cast_signed();
+        let taken = select_unpredictable(means, ahead.max(0).cast_unsigned(), 0);
         Level {
-            position: select_unpredictable(means, position, full),
-            taken: select_unpredictable(means, taken, 0),
+            full,
+            ahead,
+            taken,
             burst: self.burst,
         }
-    }
-
-    /// Bytes that came since `position` was stored and found the bucket full.
-    #[inline(always)]
-    pub(super) fn spilt(&self, position: u64, now: u64) -> u64 {
-        let spilt = self.full(now).wrapping_sub(position);
-        select_unpredictable(spilt <= u64::MAX >> 1, spilt, 0)
     }
 
     /// The position of a full bucket.
@@ -100,12 +97,16 @@ impl Level {
         self.taken as i64 <= self.burst as i64 - bytes as i64
     }
 
-    /// The position after `charge` is taken, if the bucket `holds` the packet. What the charge is
-    /// does not depend on this bucket, so that it is known before its level.
+    /// Bytes that came since the position was stored and found the bucket full.
     #[inline(always)]
-    pub(super) fn position_after(&self, holds: bool, charge: u64) -> u64 {
-        let after = self.position.wrapping_add(charge);
-        select_unpredictable(holds, after, self.position)
+    pub(super) fn spilt(&self) -> u64 {
+        self.ahead.wrapping_neg().max(0).cast_unsigned()
+    }
+
+    /// The position after `charge` is taken.
+    #[inline(always)]
+    pub(super) fn position_after(&self, charge: u64) -> u64 {
+        self.full.wrapping_add(self.taken).wrapping_add(charge)
     }
 }
 

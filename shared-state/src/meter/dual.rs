@@ -4,6 +4,8 @@
 //! together; in RFC 4115 each packet is charged to one, and a yellow one never takes the committed
 //! tokens of a green one that comes later.
 
+use core::hint::select_unpredictable;
+
 use super::bucket::{Bucket, when};
 use super::{Color, Meter, MeterWords, RateError};
 
@@ -56,15 +58,19 @@ impl TrTcm {
         let words = meter.read();
         let committed = self.committed.level(words.committed, now);
         let peak = self.peak.level(words.second, now);
-        let holds = [committed.holds(bytes), peak.holds(bytes)];
-        let passes = (came != Color::Red) & holds[1];
-        let wants = passes & (came == Color::Green);
-        let green = wants & holds[0];
+        let passes = (came != Color::Red) & peak.holds(bytes);
+        if came == Color::Green && passes & committed.holds(bytes) {
+            meter.second_first(MeterWords {
+                committed: committed.position_after(bytes),
+                second: peak.position_after(bytes),
+            });
+            return Color::Green;
+        }
         meter.second_first(MeterWords {
-            committed: committed.position_after(holds[0], when(wants, bytes)),
-            second: peak.position_after(holds[1], when(came != Color::Red, bytes)),
+            committed: committed.position_after(0),
+            second: peak.position_after(when(passes, bytes)),
         });
-        Color::of(green, passes)
+        select_unpredictable(passes, Color::Yellow, Color::Red)
     }
 }
 
@@ -111,13 +117,18 @@ impl Rfc4115 {
         let words = meter.read();
         let committed = self.committed.level(words.committed, now);
         let excess = self.excess.level(words.second, now);
-        let holds = [committed.holds(bytes), excess.holds(bytes)];
-        let green = (came == Color::Green) & holds[0];
-        let wants = !green & (came != Color::Red);
+        if came == Color::Green && committed.holds(bytes) {
+            meter.committed_first(MeterWords {
+                committed: committed.position_after(bytes),
+                second: excess.position_after(0),
+            });
+            return Color::Green;
+        }
+        let yellow = (came != Color::Red) & excess.holds(bytes);
         meter.committed_first(MeterWords {
-            committed: committed.position_after(holds[0], when(came == Color::Green, bytes)),
-            second: excess.position_after(holds[1], when(wants, bytes)),
+            committed: committed.position_after(0),
+            second: excess.position_after(when(yellow, bytes)),
         });
-        Color::of(green, wants & holds[1])
+        select_unpredictable(yellow, Color::Yellow, Color::Red)
     }
 }

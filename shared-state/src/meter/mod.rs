@@ -24,6 +24,9 @@
 //! the bucket is empty until time has caught up. One farther ahead is of another rate or another
 //! clock: the bucket is full. So a change of rates costs each meter one burst at most.
 //!
+//! One branch in each marker, for green: who keeps to a rate does so packet after packet, who does not is
+//! red likewise. Yellow or red of what is left over is a choice without one.
+//!
 //! Order: one writer, the shard's owner; plain loads and stores. A reader sees each word whole.
 //!
 //! Failure: a writer that dies between its two stores, and never used the color of that packet:
@@ -61,15 +64,6 @@ pub enum Color {
     Yellow = 1,
     /// Above all.
     Red = 2,
-}
-
-impl Color {
-    /// The color of a packet that is within one of these limits or neither.
-    #[inline(always)]
-    fn of(green: bool, yellow: bool) -> Color {
-        let above = core::hint::select_unpredictable(yellow, Color::Yellow, Color::Red);
-        core::hint::select_unpredictable(green, Color::Green, above)
-    }
 }
 
 /// Why rates or bursts are refused.

@@ -49,18 +49,22 @@ impl SrTcm {
     pub fn mark_aware(&self, meter: Meter, now: u64, bytes: u32, came: Color) -> Color {
         let bytes = u64::from(bytes);
         let words = meter.read();
-        let committed = self.committed.level(words.committed, now);
-        let spilt = self.committed.spilt(words.committed, now);
+        let level = self.committed.level(words.committed, now);
         // A word that no marker stored may wrap here, to fewer tokens (M2).
-        let excess = words.second.wrapping_add(spilt).min(self.excess_burst);
-        let holds = [committed.holds(bytes), excess >= bytes];
-        let green = (came == Color::Green) & holds[0];
-        let wants = !green & (came != Color::Red);
-        let charged = excess.wrapping_sub(when(wants, bytes));
+        let excess = words.second.wrapping_add(level.spilt());
+        let excess = excess.min(self.excess_burst);
+        if came == Color::Green && level.holds(bytes) {
+            meter.committed_first(MeterWords {
+                committed: level.position_after(bytes),
+                second: excess,
+            });
+            return Color::Green;
+        }
+        let yellow = (came != Color::Red) & (excess >= bytes);
         meter.committed_first(MeterWords {
-            committed: committed.position_after(holds[0], when(came == Color::Green, bytes)),
-            second: select_unpredictable(holds[1], charged, excess),
+            committed: level.position_after(0),
+            second: excess - when(yellow, bytes),
         });
-        Color::of(green, wants & holds[1])
+        select_unpredictable(yellow, Color::Yellow, Color::Red)
     }
 }
