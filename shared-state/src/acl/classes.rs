@@ -438,12 +438,11 @@ impl Protos {
     /// Classes with some values a rule accepts, and some it does not.
     fn split(&self, proto: u8, mask: u8) -> impl Iterator<Item = u32> {
         let outside = move |value: &usize| (*value as u8 ^ proto) & mask != 0;
-        let outside: Vec<u32> = (0..PROTOS)
-            .filter(outside)
-            .map(|v| self.cells.get(v))
-            .collect();
-        self.inside(proto, mask)
-            .filter(move |class| outside.contains(class))
+        let is_outside = move |class: &u32| {
+            let mut others = (0..PROTOS).filter(outside);
+            others.any(|value| self.cells.get(value) == *class)
+        };
+        self.inside(proto, mask).filter(is_outside)
     }
 }
 

@@ -100,7 +100,9 @@ impl Image {
     pub(super) fn insert(&mut self, at: usize, id: u32, accepted: &[u64]) {
         const NONE: u16 = u16::MAX;
         let mut new = vec![NONE; self.rows.len() * 2];
-        let mut rows = vec![[0; 8]];
+        // At most as many more as there are classes that it accepts, which are few.
+        let mut rows = Vec::with_capacity(self.rows.len() + self.rows.len() / 4 + 16);
+        rows.push([0; 8]);
         new[0] = 0;
         for (class, row) in self.index.iter_mut().enumerate() {
             let accepts = accepted[class / 64] >> (class % 64) & 1;
@@ -182,29 +184,24 @@ pub(super) fn set(bits: &mut [u64], i: usize) {
 /// Moves the bits from `at` on up by one, and puts `bit` there.
 fn spread(bits: &Bits, at: usize, bit: u64) -> Bits {
     let (word, low) = (at / 64, (1u64 << (at % 64)) - 1);
-    core::array::from_fn(|i| {
-        let carry = if i == 0 { 0 } else { bits[i - 1] >> 63 };
-        let moved = bits[i] << 1 | carry;
-        match i.cmp(&word) {
-            core::cmp::Ordering::Less => bits[i],
-            core::cmp::Ordering::Greater => moved,
-            core::cmp::Ordering::Equal => bits[i] & low | bit << (at % 64) | (bits[i] & !low) << 1,
-        }
-    })
+    let mut out = *bits;
+    out[word] = bits[word] & low | bit << (at % 64) | (bits[word] & !low) << 1;
+    for i in word + 1..out.len() {
+        out[i] = bits[i] << 1 | bits[i - 1] >> 63;
+    }
+    out
 }
 
 /// Takes bit `at` out and moves the bits after it down by one.
 fn close(bits: &Bits, at: usize) -> Bits {
     let (word, low) = (at / 64, (1u64 << (at % 64)) - 1);
-    core::array::from_fn(|i| {
-        let carry = if i == 7 { 0 } else { bits[i + 1] << 63 };
-        let moved = bits[i] >> 1 | carry;
-        match i.cmp(&word) {
-            core::cmp::Ordering::Less => bits[i],
-            core::cmp::Ordering::Greater => moved,
-            core::cmp::Ordering::Equal => bits[i] & low | moved & !low,
-        }
-    })
+    let mut out = *bits;
+    for i in word..out.len() {
+        let carry = bits.get(i + 1).map_or(0, |next| next << 63);
+        out[i] = bits[i] >> 1 | carry;
+    }
+    out[word] = bits[word] & low | out[word] & !low;
+    out
 }
 
 /// Moves all bits up by `by`.
@@ -232,31 +229,72 @@ type Mixed<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
 /// Rows without doubles, the first all zeros.
 struct Rows {
     list: Vec<Bits>,
-    seen: Mixed<Bits>,
+    /// Where a row's hash leads, and the places after it: its number plus 1, or 0. A power of two, half of it empty.
+    places: Vec<u16>,
 }
 
 impl Rows {
     /// Only the row of zeros; others come without growing, up to `n`.
     fn for_up_to(n: usize) -> Rows {
+        let places = (2 * (n + 1)).next_power_of_two();
         let mut rows = Rows {
             list: Vec::with_capacity(n + 1),
-            seen: HashMap::with_capacity_and_hasher(n + 1, BuildHasherDefault::default()),
+            places: vec![0; places],
         };
         rows.of([0; 8]);
         rows
     }
 
     fn of(&mut self, bits: Bits) -> u16 {
-        let next = self.list.len() as u16;
-        let row = *self.seen.entry(bits).or_insert(next);
-        if row == next {
-            self.list.push(bits);
+        let place = match self.find(&bits) {
+            Ok(row) => return row,
+            Err(place) => place,
+        };
+        self.list.push(bits);
+        self.places[place] = self.list.len() as u16;
+        if self.list.len() * 2 >= self.places.len() {
+            self.grow();
         }
-        row
+        (self.list.len() - 1) as u16
+    }
+
+    /// The number of a row, or the place where it would be named.
+    fn find(&self, bits: &Bits) -> Result<u16, usize> {
+        let last = self.places.len() - 1;
+        let mut place = mixed(bits) as usize & last;
+        loop {
+            match self.places[place].checked_sub(1) {
+                None => return Err(place),
+                Some(row) if self.list[usize::from(row)] == *bits => return Ok(row),
+                Some(_) => place = (place + 1) & last,
+            }
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.places = vec![0; 2 * self.places.len()];
+        for row in 0..self.list.len() {
+            if let Err(place) = self.find(&self.list[row]) {
+                self.places[place] = row as u16 + 1;
+            }
+        }
     }
 }
 
-/// Multiply and fold: rows are our own, not an attacker's choice of hash.
+/// A hash of a row, of eight products that do not wait for each other; nobody chooses rows to collide.
+fn mixed(bits: &Bits) -> u64 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let words = bits.iter().enumerate();
+    let sum = words.fold(0u64, |sum, (i, word)| {
+        let factor = ODD.rotate_left(7 * i as u32) | 1;
+        sum.wrapping_add(word.wrapping_mul(factor))
+    });
+    let wide = u128::from(sum) * u128::from(ODD);
+    (wide >> 64) as u64 ^ wide as u64
+}
+
+/// Multiply and fold: pairs of rows are our own, not an attacker's choice of hash.
 #[derive(Default)]
 struct Mix(u64);
 
@@ -266,15 +304,7 @@ impl Hasher for Mix {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.write_u64(u64::from_le_bytes(*word));
-        }
-        if !rest.is_empty() {
-            let mut padded = [0; 8];
-            padded[..rest.len()].copy_from_slice(rest);
-            self.write_u64(u64::from_le_bytes(padded));
-        }
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
     }
 
     fn write_u64(&mut self, word: u64) {
@@ -295,6 +325,18 @@ mod tests {
         (0..512)
             .map(|i| bits[i / 64] >> (i % 64) & 1 != 0)
             .collect()
+    }
+
+    #[test]
+    fn equal_rows_are_one_row_however_many_there_are() {
+        let mut rows = Rows::for_up_to(0);
+        let row = |i: u64| core::array::from_fn(|word| if word as u64 == i % 8 { i } else { 0 });
+        for round in 0..2 {
+            for i in 1..=5_000 {
+                assert_eq!(u64::from(rows.of(row(i))), i, "round {round}");
+            }
+        }
+        assert_eq!((rows.of([0; 8]), rows.list.len()), (0, 5_001));
     }
 
     #[test]
