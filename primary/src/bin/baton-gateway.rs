@@ -2,10 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use baton_primary::Gateway;
-use baton_primary::session::SessionV2;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    baton::main::<Gateway<SessionV2>>()
+    baton_primary::newest()
 }

@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-use baton_primary::Gateway;
-use baton_primary::session::SessionV2;
-
 fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--supervisor") {
         eprintln!("bad-exits-at-start: as promised");
         return ExitCode::from(3);
     }
-    baton::main::<Gateway<SessionV2>>()
+    baton_primary::newest()
 }

@@ -4,8 +4,6 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use baton_primary::Gateway;
-use baton_primary::session::SessionV2;
 use baton_schema::control::{FromPrimary, ToPrimary};
 use baton_shared_state::channel::Channel;
 
@@ -14,7 +12,7 @@ fn main() -> ExitCode {
         .skip_while(|argument| argument != "--supervisor")
         .skip(1);
     let Some(socket) = arguments.next() else {
-        return baton::main::<Gateway<SessionV2>>();
+        return baton_primary::newest();
     };
     if let Err(error) = hang(Path::new(&socket)) {
         eprintln!("bad-hangs-in-attach: {error}");
