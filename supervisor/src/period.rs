@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
+/// The longest: ten years. Clocks and deadlines that count on from now have room for it.
+pub const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
+
 /// Why a text is no duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PeriodError {
@@ -22,8 +25,8 @@ pub enum PeriodError {
         /// What could still be read.
         at: String,
     },
-    /// More time than 64 bits of milliseconds hold.
-    #[error("duration \"{text}\" is too long")]
+    /// More than [`LONGEST`].
+    #[error("duration \"{text}\" is too long: the longest is 3650d")]
     TooLong {
         /// The whole text.
         text: String,
@@ -60,6 +63,7 @@ impl Period {
             millis = number
                 .checked_mul(unit)
                 .and_then(|ms| millis.checked_add(ms))
+                .filter(|ms| u128::from(*ms) <= LONGEST.as_millis())
                 .ok_or_else(|| PeriodError::TooLong {
                     text: text.to_owned(),
                 })?;
@@ -142,10 +146,11 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(matches!(
-            Period::parse("99999999999999d"),
-            Err(PeriodError::TooLong { .. })
-        ));
+        for text in ["99999999999999d", "10000000000000000s", "3650d1ms"] {
+            let parsed = Period::parse(text);
+            assert!(matches!(parsed, Err(PeriodError::TooLong { .. })), "{text}");
+        }
+        assert_eq!(Period::parse("3650d"), Ok(Period(LONGEST)));
     }
 
     #[test]

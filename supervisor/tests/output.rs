@@ -168,6 +168,22 @@ fn a_receipt_changed_by_hand_is_named() {
 }
 
 #[test]
+fn a_rollback_never_takes_an_older_commit_for_one_it_cannot_read() {
+    let world = World::running();
+    let first = world.binary("1.1", 1, &[1], "");
+    assert_eq!(world.upgrade(&first).code, 0);
+    let path = world.folder.path().join("state/t/history/000001.json");
+    std::fs::write(&path, "{").expect("writable");
+    let back = world.baton(&["rollback", "t"]);
+    assert_eq!(back.code, 4, "{back:?}");
+    assert!(
+        back.err.contains("000001.json") && back.err.contains("baton rollback t NUMBER"),
+        "{back:?}"
+    );
+    assert_eq!(world.owner().0, "1.1");
+}
+
+#[test]
 fn a_plan_is_json_too_and_its_refusal_has_the_same_code() {
     let world = World::running();
     let good = world.binary("1.1", 2, &[1, 2], "").display().to_string();

@@ -282,13 +282,14 @@ impl Rows {
     }
 }
 
-/// A hash of a row, of eight products that do not wait for each other; nobody chooses rows to collide.
+/// A hash of a row, of eight products that do not wait for each other, high halves folded in: without them all
+/// high bits of words would be alike.
 fn mixed(bits: &Bits) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let words = bits.iter().enumerate();
     let sum = words.fold(0u64, |sum, (i, word)| {
-        let factor = ODD.rotate_left(7 * i as u32) | 1;
-        sum.wrapping_add(word.wrapping_mul(factor))
+        let wide = u128::from(word ^ ODD.rotate_left(7 * i as u32)) * u128::from(ODD);
+        sum.wrapping_add((wide >> 64) as u64 ^ wide as u64)
     });
     let wide = u128::from(sum) * u128::from(ODD);
     (wide >> 64) as u64 ^ wide as u64

@@ -245,7 +245,7 @@ impl Driver {
                 .as_ref()
                 .map_or(self.config.upgrade.soak.0, |record| record.soak),
             Wait::Take | Wait::End => Duration::from_secs(5),
-            Wait::Kill => Duration::from_secs(1),
+            Wait::Kill | Wait::Silent => Duration::from_secs(1),
             Wait::Backoff => Duration::from_millis(200 << self.backoffs.min(5)),
         }
     }

@@ -76,18 +76,17 @@ impl Driver {
             return named(&entry.receipt)
                 .ok_or_else(|| format!("receipt #{number} names no binary"));
         }
-        let committed = self
-            .history
-            .numbers()
-            .into_iter()
-            .rev()
-            .filter_map(|number| self.history.read(number).ok());
-        let newest = committed
-            .map(|entry| entry.receipt)
-            .find(|receipt| receipt.verdict == Committed);
-        newest
-            .as_ref()
-            .and_then(named)
-            .ok_or_else(|| "there is no earlier version: nothing was committed yet".to_owned())
+        for number in self.history.numbers().into_iter().rev() {
+            // One that cannot be read may be the newest commit: an older one is not taken in its place.
+            let entry = self.history.read(number).map_err(|error| {
+                let prefix = &self.paths.prefix;
+                format!("{error}; or name the receipt whose binary is meant: baton rollback {prefix} NUMBER")
+            })?;
+            if entry.receipt.verdict == Committed {
+                return named(&entry.receipt)
+                    .ok_or_else(|| format!("receipt #{number} names no binary"));
+            }
+        }
+        Err("there is no earlier version: nothing was committed yet".to_owned())
     }
 }

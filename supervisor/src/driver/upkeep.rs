@@ -71,7 +71,7 @@ impl Driver {
         let state = self.machine.state;
         let deadline = self.timer.map_or(0, |(_, at)| {
             let left = at.saturating_duration_since(Instant::now());
-            sys::clock_boottime_ns() + super::record::nanos(left)
+            sys::clock_boottime_ns().saturating_add(super::record::nanos(left))
         });
         let slot = |side| {
             self.tenants

@@ -243,6 +243,8 @@ pub enum Wait {
     Soak,
     /// Commit, or the preparation of a rollback.
     Commit,
+    /// The preparation of a rollback by one that missed its heartbeats: what it owns, nobody polls.
+    Silent,
     /// A survivor to take all shards.
     Take,
     /// A process to end after it was asked.

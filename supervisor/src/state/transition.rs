@@ -176,7 +176,11 @@ fn swapping(state: State, event: Event) -> Next {
 fn prepare(from: u16, withdraw: Option<u16>, cause: Cause) -> Next {
     let mut actions = vec![Decide(Verdict::RolledBack, cause)];
     actions.extend(withdraw.map(Withdraw));
-    actions.extend([Go(Newer, Phase::Rollback), Arm(Wait::Commit)]);
+    let wait = match cause {
+        Cause::Gate => Wait::Silent,
+        _ => Wait::Commit,
+    };
+    actions.extend([Go(Newer, Phase::Rollback), Arm(wait)]);
     (State::Prepare { from }, actions)
 }
 

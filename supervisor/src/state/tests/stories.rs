@@ -142,6 +142,21 @@ fn the_newer_ones_death_after_the_swap_gives_the_shards_back() {
 }
 
 #[test]
+fn a_newer_one_that_stands_still_is_not_waited_for_as_for_one_that_answers() {
+    let mut world = upgraded_to(State::Soak);
+    let actions = world.machine.step(Event::GateBreached);
+    assert!(
+        actions.contains(&Action::Arm(Wait::Silent)),
+        "nobody polls meanwhile: {actions:?}"
+    );
+    let actions = world.machine.step(Event::Deadline);
+    assert!(actions.contains(&Action::Kill(Newer)), "{actions:?}");
+    world.machine.step(Event::Died(Newer));
+    world.machine.step(Event::AllWith(Older));
+    assert_eq!(world.machine.state, State::Forwarding);
+}
+
+#[test]
 fn a_second_upgrade_and_late_words_change_nothing() {
     for state in [State::Spawn, State::Migrate, State::Swap(1), State::Soak] {
         for event in [
