@@ -289,6 +289,11 @@ impl Lab {
         for (end, interface, address) in ends {
             end.ip(&format!("addr add {address} dev {interface}"))?;
             end.ip(&format!("link set {interface} up"))?;
+            // What an end kernel sends in one go (the acknowledgements of all that came while it had no CPU) is more
+            // than the 256 slots of a veth's neighbour: it waits here.
+            end.run(&format!(
+                "tc qdisc replace dev {interface} root pfifo limit {QUEUE}"
+            ))?;
             match (self.shape.offloads, self.shape.port) {
                 (_, PortKind::Tap) => {} // the gateway made it with all offloads off
                 (Offloads::Off, _) => drop(end.run(&format!(
@@ -301,6 +306,9 @@ impl Lab {
         Ok(())
     }
 }
+
+/// Packets that wait at an end's interface, rather than being dropped there.
+const QUEUE: u32 = 20_000;
 
 /// Loss counters around the gateway.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -85,7 +85,6 @@ pub fn demo(wishes: &Wishes, seconds: u64) -> Result<bool, Failure> {
 
 /// The story of the demo. Times are shares of its length.
 fn there_and_back(trial: &mut Trial<'_, '_>, length: Duration) -> Result<(), LabError> {
-    let iperf = trial.iperf(length)?;
     let first = trial
         .echo
         .connect(trial.lab, "opened before the first upgrade")?;
@@ -123,7 +122,6 @@ fn there_and_back(trial: &mut Trial<'_, '_>, length: Duration) -> Result<(), Lab
     trial.at(length)?;
     first.finish()?;
     second.finish()?;
-    iperf.finish(Duration::from_secs(30))?;
     Ok(())
 }
 
@@ -146,17 +144,7 @@ fn carry<'lab>(
             load.rate,
             length.as_secs()
         );
-        let (verdict, _) = trial::run(lab, instance, &load, beside, |trial| {
-            let iperf = match beside {
-                Beside::TcpPrograms => Some(trial.iperf(length)?),
-                Beside::Nothing => None,
-            };
-            trial.at(length)?;
-            iperf
-                .map(|iperf| iperf.finish(Duration::from_secs(30)))
-                .transpose()?;
-            Ok(())
-        })?;
+        let (verdict, _) = trial::run(lab, instance, &load, beside, |trial| trial.at(length))?;
         let place = if !verdict.reached_every_packet() {
             verdict.place().unwrap_or_else(|| format!("{verdict}"))
         } else if !verdict.kept_up() {
@@ -224,7 +212,7 @@ fn build(wishes: &Wishes, programs: &[&str]) -> Result<(tempfile::TempDir, Lab),
 
 /// Whether the lab's programs, these, and those of this build are installed.
 fn all_there(programs: &[&str]) -> Result<(), Failure> {
-    let needed = ["ip", "ethtool", "nsenter"].iter().chain(programs);
+    let needed = ["ip", "tc", "ethtool", "nsenter"].iter().chain(programs);
     let missing: Vec<&str> = needed
         .copied()
         .filter(|name| find_program(name).is_none())
@@ -272,7 +260,7 @@ fn say(verdict: &Verdict) {
 /// The Debian packages of these programs.
 fn packages(programs: &[&str]) -> Vec<&'static str> {
     let package = |name: &&str| match *name {
-        "ip" => "iproute2",
+        "ip" | "tc" => "iproute2",
         "ethtool" => "ethtool",
         "iperf3" => "iperf3",
         "nginx" => "nginx-light",

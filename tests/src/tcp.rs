@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::lab::{Lab, LabError};
 use crate::machine::find_program;
 use crate::netns::Netns;
@@ -133,7 +135,7 @@ fn talk(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `iperf3` paced at 100 Mbit/s from client to server, for `seconds`.
+/// `iperf3` paced at 100 Mbit/s from client to server, until it is told to end.
 pub struct Iperf {
     server: Program,
     client: Program,
@@ -141,7 +143,7 @@ pub struct Iperf {
 
 impl Iperf {
     /// Starts both ends.
-    pub fn start(lab: &Lab, seconds: u64) -> Result<Iperf, LabError> {
+    pub fn start(lab: &Lab) -> Result<Iperf, LabError> {
         let program = need("iperf3")?;
         let mut command = lab.server.command(&program);
         let server = Program::spawn(
@@ -157,28 +159,28 @@ impl Iperf {
         })?;
         let mut command = lab.client.command(&program);
         let to = Lab::SERVER.to_string();
-        command.args([
-            "-c",
-            &to,
-            "-b",
-            "100M",
-            "-t",
-            &seconds.to_string(),
-            "--json",
-        ]);
+        command.args(["-c", &to, "-b", "100M", "-t", LONGEST_IPERF, "--json"]);
         let client = Program::spawn("iperf3-client", lab.dir(), &mut command)?;
         Ok(Iperf { server, client })
     }
 
-    /// Waits for its end, which must be a good one; returns the bits/s it reached.
+    /// Tells it to end; returns the bits/s it reached. An error if it had ended before, for whatever reason.
+    ///
+    /// Whichever end closes first does so with data under way, which the other kernel answers by resets: count them
+    /// before.
     pub fn finish(mut self, within: Duration) -> Result<f64, LabError> {
-        self.client.finish(within)?;
+        self.client.signal(Signal::SIGINT);
+        self.client.wait(within)?;
         let report: serde_json::Value =
             serde_json::from_str(&self.client.output()).unwrap_or_default();
         self.server.stop(Duration::from_secs(2));
-        let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
-        rate.ok_or_else(|| LabError::Tcp {
-            what: format!("iperf3 gave no result: {}", self.client.tail()),
+        let told = report["error"].as_str() == Some("interrupt - the client has terminated");
+        let rate = report["end"]["sum_sent"]["bits_per_second"].as_f64();
+        rate.filter(|_| told).ok_or_else(|| LabError::Tcp {
+            what: format!(
+                "iperf3 did not last until it was told to end: {}",
+                self.client.tail()
+            ),
         })
     }
 }
@@ -291,7 +293,7 @@ impl Fetch {
     }
 }
 
-/// TCP counters of one kernel.
+/// TCP counters of a kernel, or of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TcpCounters {
     /// Connections reset while established, and resets sent.
@@ -301,9 +303,14 @@ pub struct TcpCounters {
 }
 
 impl TcpCounters {
-    /// Those of a namespace.
-    pub fn of(netns: &Netns) -> Result<TcpCounters, LabError> {
-        Ok(tcp_counters(&netns.proc_net("snmp")?))
+    /// Those of both ends.
+    pub fn of(lab: &Lab) -> Result<TcpCounters, LabError> {
+        let of = |end: &Netns| Ok::<_, LabError>(tcp_counters(&end.proc_net("snmp")?));
+        let (client, server) = (of(&lab.client)?, of(&lab.server)?);
+        Ok(TcpCounters {
+            resets: client.resets + server.resets,
+            retransmits: client.retransmits + server.retransmits,
+        })
     }
 }
 
@@ -344,6 +351,8 @@ fn file(path: &Path) -> impl Fn(std::io::Error) -> LabError {
 
 /// How long a connection may be silent; a retransmission after a loss comes well within.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Seconds; the most that `iperf3` takes.
+const LONGEST_IPERF: &str = "86400";
 /// Bytes of the file that `curl` fetches.
 pub const FILE_BYTES: usize = 100_000;
 /// Files one `curl` fetches over one connection.

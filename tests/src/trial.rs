@@ -10,7 +10,7 @@ use crate::instance::{Instance, PREFIX};
 use crate::lab::{Lab, LabError};
 use crate::machine::sibling;
 use crate::program::Program;
-use crate::tcp::{EchoServer, Iperf, Web};
+use crate::tcp::{EchoServer, Iperf, TcpCounters, Web};
 use crate::traffic::control::{Load, Traffic};
 use crate::verdict::{Snapshot, Verdict};
 use crate::wait::pause;
@@ -60,10 +60,9 @@ pub fn run<'lab>(
 ) -> Result<(Verdict, Vec<Value>), LabError> {
     let traffic = Traffic::open(lab, &sibling("baton-traffic"), load)?;
     let echo = EchoServer::start(lab)?;
-    let web = if beside == Beside::TcpPrograms {
-        Some(Web::start(lab)?)
-    } else {
-        None
+    let programs = match beside {
+        Beside::TcpPrograms => Some((Web::start(lab)?, Iperf::start(lab)?)),
+        Beside::Nothing => None,
     };
     let mut trial = Trial {
         lab,
@@ -73,7 +72,7 @@ pub fn run<'lab>(
         started: Instant::now(),
         receipts: Vec::new(),
     };
-    let before = Snapshot::take(lab, trial.instance)?;
+    let before = Snapshot::take(lab, trial.instance, TcpCounters::of(lab)?)?;
     trial.traffic.start()?;
     trial.started = Instant::now();
     let done = script(&mut trial);
@@ -84,10 +83,14 @@ pub fn run<'lab>(
         ..
     } = trial;
     done?;
-    let fetched = web.map(Web::finish).transpose();
+    let tcp = TcpCounters::of(lab)?;
+    let ended = programs.map(|(web, iperf)| {
+        iperf.finish(Duration::from_secs(30))?;
+        web.finish()
+    });
     let report = traffic.stop()?;
-    fetched?;
-    let after = Snapshot::take(lab, instance)?;
+    ended.transpose()?;
+    let after = Snapshot::take(lab, instance, tcp)?;
     let verdict = Verdict::judge(&before, &after, &report).with_receipts(&receipts);
     if std::env::var_os("BATON_LAB_VERBOSE").is_some() {
         eprintln!("{}", serde_json::to_string(&report).unwrap_or_default());
@@ -104,11 +107,6 @@ impl Trial<'_, '_> {
     /// Time since the start of the stream.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    /// Starts `iperf3` for this long.
-    pub fn iperf(&self, length: Duration) -> Result<Iperf, LabError> {
-        Iperf::start(self.lab, length.as_secs().max(1))
     }
 
     /// Begins an upgrade to `binary`; returns when it soaks, all shards moved.

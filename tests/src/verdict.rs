@@ -68,13 +68,12 @@ pub struct Verdict {
 }
 
 impl Snapshot {
-    /// Now.
-    pub fn take(lab: &Lab, instance: &Instance<'_>) -> Result<Snapshot, LabError> {
-        let (client, server) = (TcpCounters::of(&lab.client)?, TcpCounters::of(&lab.server)?);
-        let tcp = TcpCounters {
-            resets: client.resets + server.resets,
-            retransmits: client.retransmits + server.retransmits,
-        };
+    /// Now, but for TCP, whose counters were read while its programs were running.
+    pub fn take(
+        lab: &Lab,
+        instance: &Instance<'_>,
+        tcp: TcpCounters,
+    ) -> Result<Snapshot, LabError> {
         Ok(Snapshot {
             interfaces: lab.losses()?,
             numbers: instance.counts()?,

@@ -9,7 +9,7 @@ use baton_tests::fixture::{Fixture, built, lab, ports};
 use baton_tests::instance::{Instance, PREFIX};
 use baton_tests::lab::{Lab, PortKind, Shape};
 use baton_tests::traffic::frame::{self, Checksum, HEADERS, Header, Kind, MIN_PAYLOAD, Mac, Probe};
-use baton_tests::traffic::socket::{Qdisc, Sender, Sink};
+use baton_tests::traffic::socket::{Sender, Sink};
 
 const OLDER: &str = "examples/balancer-1";
 const NEWER: &str = "examples/balancer";
@@ -30,7 +30,7 @@ struct Client {
 impl Client {
     fn open(lab: &Lab) -> Client {
         let open = || {
-            let sender = Sender::open(Lab::CLIENT_IF, Checksum::Complete, Qdisc::Bypass);
+            let sender = Sender::open(Lab::CLIENT_IF, Checksum::Complete);
             let sink = Sink::open(Lab::CLIENT_IF, 8, 256);
             (sender.expect("a sender"), sink.expect("a sink"))
         };

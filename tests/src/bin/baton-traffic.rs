@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use baton_tests::traffic::frame::{Checksum, MIN_PAYLOAD, Mac};
 use baton_tests::traffic::report::{Command, Event};
-use baton_tests::traffic::socket::{Qdisc, Sender, Sink, mac_of, neighbour};
+use baton_tests::traffic::socket::{Sender, Sink, mac_of, neighbour};
 use baton_tests::traffic::stream::{End, Plan, Stream};
 use clap::Parser;
 
@@ -71,9 +71,6 @@ struct Args {
     /// Leave checksums unfinished, as a kernel neighbour on veth does.
     #[arg(long)]
     unfinished: bool,
-    /// Pass the queueing discipline, so that flows spread over the interface's queues.
-    #[arg(long)]
-    spread: bool,
     /// MiB of each sink's ring.
     #[arg(long, default_value_t = 16)]
     ring_mib: usize,
@@ -153,11 +150,6 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         } else {
             Checksum::Complete
         },
-        qdisc: if args.spread {
-            Qdisc::Pass
-        } else {
-            Qdisc::Bypass
-        },
         ring_mib: args.ring_mib,
         source: args.source,
         target: args.target,
@@ -166,7 +158,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
 
 fn open(plan: &Plan, interface: &str) -> Result<End, Failure> {
     let mac: Mac = mac_of(interface)?;
-    let sender = Sender::open(interface, plan.checksum, plan.qdisc)?;
+    let sender = Sender::open(interface, plan.checksum)?;
     let sink = Sink::open(interface, plan.ring_mib, plan.payload + 42)?;
     Ok(End { sender, sink, mac })
 }

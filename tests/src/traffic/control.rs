@@ -48,9 +48,6 @@ impl Traffic {
         if lab.sends_unfinished() {
             command.arg("--unfinished");
         }
-        if lab.shards() > 1 {
-            command.arg("--spread");
-        }
         command.stdin(Stdio::piped());
         let mut program =
             Program::spawn_with("traffic", lab.dir(), &mut command, |_| Stdio::piped())?;

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 pub use neighbour::{mac_of, neighbour};
-pub use sender::{Qdisc, Sender};
+pub use sender::Sender;
 pub use sink::{Received, Sink};
 
 /// What opening an end can fail with.

@@ -9,16 +9,8 @@ use super::{SocketError, bind, packet_socket, set};
 use crate::traffic::frame::{CSUM_OFFSET, CSUM_START, Checksum};
 use crate::traffic::pace::BATCH;
 
-/// Whether a packet passes the interface's queueing discipline (and its choice of a queue by flow hash).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Qdisc {
-    /// Straight to the driver; all on one queue.
-    Bypass,
-    /// As any other program's packets.
-    Pass,
-}
-
-/// Sends frames in batches.
+/// Sends frames in batches, past the interface's queueing discipline as any other program's packets: a veth whose
+/// neighbour's 256 slots are full holds them there (since Linux 6.16) where it would otherwise drop them.
 #[derive(Debug)]
 pub struct Sender {
     socket: OwnedFd,
@@ -39,7 +31,7 @@ struct VnetHeader {
 
 impl Sender {
     /// Opens a sender on `interface` of the calling thread's network namespace.
-    pub fn open(interface: &str, checksum: Checksum, qdisc: Qdisc) -> Result<Sender, SocketError> {
+    pub fn open(interface: &str, checksum: Checksum) -> Result<Sender, SocketError> {
         let socket = packet_socket(interface)?;
         set(
             &socket,
@@ -49,16 +41,6 @@ impl Sender {
             "SO_SNDBUF",
             &(8 << 20),
         )?;
-        if qdisc == Qdisc::Bypass {
-            set(
-                &socket,
-                interface,
-                libc::SOL_PACKET,
-                libc::PACKET_QDISC_BYPASS,
-                "PACKET_QDISC_BYPASS",
-                &1,
-            )?;
-        }
         let vnet = (checksum == Checksum::Unfinished).then_some(VnetHeader {
             flags: 1, // VIRTIO_NET_HDR_F_NEEDS_CSUM
             gso_type: 0,

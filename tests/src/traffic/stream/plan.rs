@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::traffic::frame::{Checksum, Header, Mac};
-use crate::traffic::socket::Qdisc;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -27,8 +26,6 @@ pub struct Plan {
     pub payload: usize,
     /// What the senders do about checksums.
     pub checksum: Checksum,
-    /// Whether the senders pass the queueing discipline.
-    pub qdisc: Qdisc,
     /// Ring of each sink.
     pub ring_mib: usize,
     /// First source address; flows are spread over [`SOURCES`] of them.
