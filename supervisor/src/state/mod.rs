@@ -243,7 +243,7 @@ pub enum Wait {
     Soak,
     /// Commit, or the preparation of a rollback.
     Commit,
-    /// The preparation of a rollback by one that missed its heartbeats: what it owns, nobody polls.
+    /// The same by one that missed its heartbeats or a step's deadline: perhaps nobody polls what it owns.
     Silent,
     /// A survivor to take all shards.
     Take,

@@ -177,7 +177,8 @@ fn prepare(from: u16, withdraw: Option<u16>, cause: Cause) -> Next {
     let mut actions = vec![Decide(Verdict::RolledBack, cause)];
     actions.extend(withdraw.map(Withdraw));
     let wait = match cause {
-        Cause::Gate => Wait::Silent,
+        // It did not answer in time, and nobody polls what it owns.
+        Cause::Gate | Cause::Deadline(_) => Wait::Silent,
         _ => Wait::Commit,
     };
     actions.extend([Go(Newer, Phase::Rollback), Arm(wait)]);

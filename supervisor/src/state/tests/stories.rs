@@ -98,7 +98,7 @@ fn a_step_that_takes_too_long_is_withdrawn_and_undone() {
             Action::Decide(Verdict::RolledBack, Cause::Deadline(Phase::Swap)),
             Action::Withdraw(0),
             Action::Go(Newer, Phase::Rollback),
-            Action::Arm(Wait::Commit)
+            Action::Arm(Wait::Silent)
         ]
     );
     assert!(
