@@ -24,6 +24,9 @@ use std::time::Duration;
 const GATHER_NS: u64 = 1_000_000;
 /// How long an lcore that is to own a shard next stays awake for it before it sleeps again.
 const ALERT_NS: u64 = 2_000_000;
+/// Of so many rounds in a row that all met packets, one looks at what others ask: the lines of those words are pushed
+/// out of the nearest cache by each burst. A request waits for some bursts more, while packets still flow.
+const LOOK_EVERY: u8 = 4;
 /// The longest sleep without shards: a stop is seen no later.
 const ASLEEP: Duration = Duration::from_millis(50);
 
@@ -51,6 +54,10 @@ pub(crate) struct Lcore<D: Datapath> {
     pub(crate) runs: Vec<Run<D>>,
     tenures: Vec<Tenure>,
     asked_since: Option<u64>,
+    /// All shards are ours and none is asked for, as of the last look.
+    settled: bool,
+    /// Rounds until the next look.
+    look_in: u8,
     /// Since when a shard is about to be ours.
     alert_since: Option<u64>,
 }
@@ -105,6 +112,8 @@ impl<D: Datapath> Lcore<D> {
             runs,
             tenures,
             asked_since: None,
+            settled: false,
+            look_in: 0,
             alert_since: None,
         }
     }
@@ -161,17 +170,25 @@ impl<D: Datapath> Lcore<D> {
     }
 
     /// One round of the loop: requests, then packets. The packets met; `None` when shards were handed on.
+    /// Requests, questions and the heartbeat have their turn in every round but those [`LOOK_EVERY`] leaves out.
     #[inline]
     pub(crate) fn round(&mut self, now: u64) -> Option<usize> {
-        self.beat(now);
-        if self.ready_to_hand_over(now) {
-            self.hand_over();
-            return None;
+        if self.look_in == 0 {
+            self.beat(now);
+            if self.ready_to_hand_over(now) {
+                self.hand_over();
+                return None;
+            }
+            if self.mailbox.waiting() {
+                self.answer();
+            }
         }
         let met = self.poll(now);
-        if self.mailbox.waiting() {
-            self.answer();
-        }
+        self.look_in = match self.look_in {
+            _ if met == 0 || !self.settled => 0,
+            0 => LOOK_EVERY - 1,
+            rounds => rounds - 1,
+        };
         Some(met)
     }
 
@@ -211,6 +228,7 @@ impl<D: Datapath> Lcore<D> {
                 given |= OwnerWord::unpack(word).lcore == Some(self.slot);
             }
         }
+        self.settled = asked == 0 && owned == self.tenures.len();
         if given {
             self.gain_given();
         }
