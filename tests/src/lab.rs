@@ -154,7 +154,7 @@ impl Shape {
             port,
             shards: 1,
             offloads,
-            rxd: 8_192,
+            rxd: 16_384,
             capacity: 262_144,
             soak: Duration::from_secs(5),
             deadline: Duration::from_secs(30),

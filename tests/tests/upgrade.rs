@@ -11,7 +11,7 @@ use baton_tests::trial::{self, Beside, NEWER, OLDER};
 use baton_tests::verdict::Verdict;
 
 const LOAD: Load = Load {
-    rate: 20_000,
+    rate: 10_000,
     flows: 400,
     sessions: 2_000,
 };
