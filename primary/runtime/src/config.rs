@@ -37,7 +37,7 @@ impl<C> Config<C> {
     /// # Errors
     /// When the number is not possible, or the tables contradict each other.
     pub fn shards(&self) -> Result<u16, Error> {
-        shared::check(&self.instance, &self.ports)?;
+        shared::check(&self.instance, &self.ports, &self.routes)?;
         Ok(self.instance.shards())
     }
 

@@ -98,6 +98,7 @@ fn check_nat(table: &NatTable, setup: &Setup) -> Result<Nat> {
         }
     }
     let pool = pool(table, outside)?;
+    nobody_elses(&pool, &inside, setup)?;
     let forwards = forwards(table, outside, &pool)?;
     let default = Timeouts::default();
     let timeouts = Timeouts {
@@ -159,6 +160,47 @@ fn pool(table: &NatTable, outside: &PortInfo) -> Result<Vec<Ipv4Addr>> {
     pool.sort_unstable();
     pool.dedup();
     Ok(pool)
+}
+
+/// Replies to an address of the pool come to us: nobody else may have it, or stand for everybody.
+fn nobody_elses(pool: &[Ipv4Addr], inside: &[bool], setup: &Setup) -> Result<()> {
+    for &address in pool {
+        let mut ports = setup.ports().iter();
+        let whose = ports.find_map(|port| {
+            let translated = inside[usize::from(port.id.0)];
+            let mut networks = port.addresses.iter();
+            networks.find_map(|&(own, len)| {
+                whose(address, own, len, translated).map(|is| (is, &port.name))
+            })
+        });
+        let router = setup.routes().iter().any(|route| route.via == address);
+        let found = match whose {
+            Some((is, port)) => format!("{address}, {is} of port {port:?}"),
+            None if router => format!("{address}, the next hop of a route"),
+            None => continue,
+        };
+        let what = format!(
+            "expected addresses that nobody else has, found {found}; write smaller networks that leave it out"
+        );
+        return Err(Error::at("gateway.nat.pool", what));
+    }
+    Ok(())
+}
+
+/// What an address is in the network that a port is in with its own, if it is not free to translate to.
+fn whose(address: Ipv4Addr, own: Ipv4Addr, len: u8, translated: bool) -> Option<&'static str> {
+    let hosts = u32::MAX.checked_shr(len.into()).unwrap_or(0);
+    if (u32::from(address) ^ u32::from(own)) & !hosts != 0 {
+        return None;
+    }
+    match u32::from(address) & hosts {
+        _ if translated => Some("which is in the translated network"),
+        _ if address == own => None,
+        // RFC 3021: a network of 31 bits is its two hosts.
+        0 if len < 31 => Some("which is the network itself"),
+        all if all == hosts && len < 31 => Some("which is everybody in the network"),
+        _ => None,
+    }
 }
 
 fn forwards(table: &NatTable, outside: &PortInfo, pool: &[Ipv4Addr]) -> Result<Vec<Forward>> {

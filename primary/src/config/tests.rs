@@ -2,7 +2,7 @@
 
 use super::*;
 use baton::config::Config;
-use baton::prelude::{CsumSource, Mac, PortId, PortInfo, Setup};
+use baton::prelude::{CsumSource, Mac, PortId, PortInfo, RouteConfig, Setup};
 
 const BASE: &str = r#"
 [instance]
@@ -146,6 +146,24 @@ fn every_mistake_names_its_key_and_a_way_out() {
         ),
         (
             "203.0.113.16/28",
+            "203.0.113.0/28",
+            "8:14: gateway.nat.pool: ",
+            "203.0.113.0, which is the network itself of port \"outside\"",
+        ),
+        (
+            "203.0.113.16/28",
+            "203.0.113.248/29",
+            "8:14: gateway.nat.pool: ",
+            "203.0.113.255, which is everybody",
+        ),
+        (
+            "203.0.113.16/28",
+            "10.0.7.0/24",
+            "8:14: gateway.nat.pool: ",
+            "10.0.7.0, which is in the translated network of port \"inside\"",
+        ),
+        (
+            "203.0.113.16/28",
             "203.0.113",
             "8:15: gateway.nat.pool[0]: ",
             "203.0.113.16/28",
@@ -200,6 +218,25 @@ fn every_mistake_names_its_key_and_a_way_out() {
         );
         assert!(why.contains(words), "{to}: {words:?} is missing in: {why}");
     }
+}
+
+#[test]
+fn a_router_is_not_in_the_pool_and_a_network_of_ours_elsewhere_is_all_pool() {
+    let ours = BASE.replace("203.0.113.16/28", "198.51.100.0/28");
+    let [inside, outside] = [0, 1].map(|at| setup().ports()[at].clone());
+    let via = |via: [u8; 4]| {
+        let route = RouteConfig {
+            prefix: Ipv4Addr::UNSPECIFIED,
+            len: 0,
+            via: via.into(),
+        };
+        Setup::new(vec![inside.clone(), outside.clone()], vec![route], 0, 2)
+    };
+    let nat = |text: &str, setup| Settings::new(&read::<Qos>(text).unwrap(), &setup);
+    let settings = nat(&ours, via([203, 0, 113, 17])).unwrap();
+    assert_eq!(settings.nat.unwrap().pool.len(), 16);
+    let why = nat(BASE, via([203, 0, 113, 17])).unwrap_err().to_string();
+    assert!(why.contains("203.0.113.17, the next hop"), "{why}");
 }
 
 #[test]

@@ -5,10 +5,12 @@
 //! * [`Document`]: where a key stands. Every mistake, the parser's and those found later, is told as
 //!   `FILE:LINE:COLUMN: key: expected ..., found ...; way out`, with the line and what is meant in it.
 
+mod check;
 mod document;
 mod hint;
 mod values;
 
+pub use check::check;
 pub use document::{Document, Mistake};
 pub use hint::closest;
 pub use values::{Address, Lcores, Network, Prefix, SocketMem, from_text};
@@ -161,45 +163,6 @@ impl Port {
             mtu: None,
         }
     }
-}
-
-/// What the tables say against each other.
-///
-/// # Errors
-/// The first mistake, by its key.
-pub fn check(instance: &Instance, ports: &[Port]) -> Result<(), Mistake> {
-    let shards = instance.shards();
-    if !(1..=MOST_SHARDS).contains(&shards) {
-        return Err(Mistake::at(
-            "instance.shards",
-            format!("expected 1 to {MOST_SHARDS}, found {shards}; leave it out for one an lcore"),
-        ));
-    }
-    for (at, port) in ports.iter().enumerate() {
-        if port.vdev.is_some() == port.allow.is_some() {
-            let (key, found) = match port.vdev {
-                Some(_) => ("allow", "both"),
-                None => ("name", "neither"),
-            };
-            return Err(Mistake::at(
-                format!("port[{at}].{key}"),
-                format!(
-                    "expected exactly one of vdev and allow for port {:?}, found {found}; write vdev = \"net_af_xdp0,iface=...\"",
-                    port.name
-                ),
-            ));
-        }
-        if let Some(first) = ports[..at].iter().position(|other| other.name == port.name) {
-            return Err(Mistake::at(
-                format!("port[{at}].name"),
-                format!(
-                    "expected a name of its own, found {:?}, which port[{first}] has; rename one",
-                    port.name
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ via = "10.0.0.2"
 fn read(text: &str) -> Result<File, String> {
     let document = Document::new("e.toml", text);
     let file: File = toml::from_str(text).map_err(|error| document.explain(&error))?;
-    match check(&file.instance, &file.port) {
+    match check(&file.instance, &file.port, &file.route) {
         Ok(()) => Ok(file),
         Err(mistake) => Err(document.tell(&mistake)),
     }
@@ -144,11 +144,60 @@ fn each_mistake_is_told_with_file_line_column_key_and_what_was_found() {
             "5:1: port[0]: ",
             "missing field `name`",
         ),
+        (
+            "10.0.0.1/24",
+            "0.0.0.0/0",
+            "8:12: port[0].address[0]: ",
+            "stands for none",
+        ),
+        (
+            "10.0.0.1/24",
+            "224.0.0.1/24",
+            "8:12: port[0].address[0]: ",
+            "is a group",
+        ),
+        (
+            "10.0.0.1/24",
+            "10.0.0.0/24",
+            "8:12: port[0].address[0]: ",
+            "the network itself",
+        ),
+        (
+            "10.0.0.1/24",
+            "10.0.0.255/24",
+            "8:12: port[0].address[0]: ",
+            "everybody in the network",
+        ),
+        (
+            "2001:db8::1/64",
+            "10.0.0.1/16",
+            "8:27: port[0].address[1]: ",
+            "stands nowhere else",
+        ),
+        (
+            "net_null1",
+            "net_null0,x=1",
+            "12:8: port[1].vdev: ",
+            "\"net_null0\", which port[0] has",
+        ),
+        (
+            "\"10.0.0.2\"",
+            "\"10.0.0.1\"",
+            "16:7: route[0].via: ",
+            "port \"inside\"'s own",
+        ),
         ("[instance]", "[instance", "1:10: ", ""),
     ] {
         let said = read(&GOOD.replacen(from, to, 1)).expect_err(to);
         assert!(said.starts_with(&format!("e.toml:{place}")), "{to}: {said}");
         assert!(said.contains(words), "{to}: {said}");
+    }
+}
+
+#[test]
+fn a_network_of_two_hosts_has_no_other_addresses() {
+    for address in ["10.0.0.0/31", "10.0.0.1/31", "10.0.0.0/32"] {
+        assert!(read(&GOOD.replace("10.0.0.1/24", address)).is_ok());
     }
 }
 

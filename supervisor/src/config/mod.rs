@@ -154,7 +154,7 @@ impl Config {
         match (&self.instance.binary, &self.instance.lcores) {
             (None, _) => missing("binary", "/usr/lib/baton/baton-gateway"),
             (_, None) => missing("lcores", "1"),
-            _ => config::check(&self.instance, &self.port),
+            _ => config::check(&self.instance, &self.port, &self.route),
         }
     }
 
