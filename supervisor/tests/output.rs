@@ -164,7 +164,15 @@ fn a_receipt_changed_by_hand_is_named() {
     std::fs::write(&path, "{").expect("writable");
     let list = world.baton(&["history", "t"]);
     assert_eq!(list.code, 8, "{list:?}");
-    assert!(list.err.contains("not a receipt"), "{list:?}");
+    let aside = format!("mv {0} {0}.damaged", path.display());
+    assert!(
+        list.err.contains("not a receipt") && list.err.contains(&aside),
+        "{list:?}"
+    );
+    assert!(
+        list.out.contains("1.1 -> 1.0"),
+        "the other is shown: {list:?}"
+    );
 }
 
 #[test]

@@ -25,15 +25,15 @@ pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Exit, Failure> 
     if let Some(number) = number {
         return one(global, &paths.prefix, &history, number);
     }
-    let mut entries = Vec::new();
-    for number in history.numbers().into_iter().rev() {
-        entries.push(
-            history
-                .read(number)
-                .map_err(|error| failure(&error, &paths.prefix))?,
-        );
+    let numbers = history.numbers();
+    let (mut entries, mut unread) = (Vec::new(), None);
+    for number in numbers.iter().rev() {
+        match history.read(*number) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => unread = unread.or(Some(error)),
+        }
     }
-    if entries.is_empty() && !paths.state.exists() {
+    if numbers.is_empty() && !paths.state.exists() {
         return Err(Failure::new(
             Exit::NotRunning,
             format!("there is no instance {}", paths.prefix),
@@ -53,6 +53,9 @@ pub(super) fn run(global: &Global, args: &HistoryArgs) -> Result<Exit, Failure> 
     }
     for entry in entries.iter().filter(|entry| !entry.chained) {
         talk_of_a_changed_receipt(entry.receipt.number);
+    }
+    if let Some(error) = unread {
+        return Err(failure(&error, &paths.prefix)); // those that can be read are shown
     }
     if let Some(newest) = entries.first() {
         global.advise(&format!(
@@ -99,12 +102,15 @@ fn talk_of_a_changed_receipt(number: u64) {
 }
 
 fn failure(error: &HistoryError, prefix: &str) -> Failure {
-    let exit = match error {
-        HistoryError::Missing { .. } => Exit::Usage,
-        HistoryError::Parse { .. } => Exit::Corrupt,
-        HistoryError::Io { .. } => Exit::Failed,
+    let (exit, way_out) = match error {
+        HistoryError::Missing { .. } => (Exit::Usage, format!("baton history {prefix}")),
+        HistoryError::Parse { path, .. } => {
+            let path = path.display();
+            (Exit::Corrupt, format!("mv {path} {path}.damaged"))
+        }
+        HistoryError::Io { path, .. } => (Exit::Failed, format!("ls -l {}", path.display())),
     };
-    Failure::new(exit, error).way_out(format!("baton history {prefix}"))
+    Failure::new(exit, error).way_out(way_out)
 }
 
 fn table(entries: &[Entry]) -> String {
