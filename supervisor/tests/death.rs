@@ -4,6 +4,7 @@ mod world;
 
 use std::process::Command;
 
+use jiff::Timestamp;
 use world::World;
 
 fn kill(pid: i64) {
@@ -188,6 +189,8 @@ fn a_supervisor_asked_to_end_in_soak_rolls_back_first() {
     assert_eq!(world::finish(upgrade).code, 6);
     world.run();
     assert_eq!(world.owner(), ("1.0".to_owned(), old), "{}", world.log());
+    let why = "operator: its supervisor was asked to end";
+    assert_eq!(world.receipt(1)["reason"], why);
 }
 
 #[test]
@@ -196,6 +199,7 @@ fn an_upgrade_cut_off_with_its_supervisor_has_a_receipt() {
     let next = world.binary("1.1", 2, &[1, 2], "");
     let upgrade = world.start(&["upgrade", "t", &next.display().to_string(), "--soak", "20s"]);
     world.wait_for("soak");
+    let cut_off = Timestamp::now();
     world.end_supervisor("-KILL");
     world::finish(upgrade);
     world.run();
@@ -203,6 +207,11 @@ fn an_upgrade_cut_off_with_its_supervisor_has_a_receipt() {
     let receipt = world.receipt(1);
     assert_eq!(receipt["verdict"], "committed", "{receipt}");
     assert_eq!(receipt["to"]["version"], "1.1", "{receipt}");
+    let began = receipt["started"].as_str().and_then(|at| at.parse().ok());
+    assert!(
+        began.is_some_and(|began: Timestamp| began < cut_off),
+        "it began before it was cut off at {cut_off}: {receipt}"
+    );
     assert!(
         receipt["reason"]
             .as_str()

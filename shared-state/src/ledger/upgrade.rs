@@ -26,11 +26,11 @@ pub struct UpgradeBlock {
     pub older_generation: u16,
     /// Generation set of the newer.
     pub newer_generation: u16,
-    /// When it began.
+    /// When it began, in nanoseconds since boot.
     pub started_ns: u64,
-    /// When the phase expires.
+    /// When the phase expires, likewise.
     pub phase_deadline_ns: u64,
-    /// When the soak ends.
+    /// When the soak ends, likewise.
     pub soak_until_ns: u64,
     /// Shards that have been moved, a bit each.
     pub moved: u64,

@@ -104,6 +104,18 @@ impl Record {
         }
     }
 
+    /// How long ago it began.
+    pub(super) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// It began so long ago, under another supervisor.
+    pub(super) fn backdate(&mut self, age: Duration) {
+        let now = Timestamp::now();
+        self.started = now.checked_sub(age).unwrap_or(now);
+        self.began = Instant::now().checked_sub(age).unwrap_or(self.began);
+    }
+
     /// The first cause stands, a later verdict replaces an earlier one.
     pub(super) fn decide(&mut self, verdict: Verdict, cause: Cause) {
         let first = match self.decided {

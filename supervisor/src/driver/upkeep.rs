@@ -1,6 +1,6 @@
 //! What is put in order when an instance comes to rest, and what the next supervisor finds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_shared_state::ledger::UpgradeBlock;
 use baton_shared_state::sys;
@@ -97,7 +97,9 @@ impl Driver {
             newer: slot(Side::Newer),
             older_generation: generation(Side::Older),
             newer_generation: generation(Side::Newer),
-            started_ns: 0,
+            started_ns: self.record.as_ref().map_or(0, |record| {
+                sys::clock_boottime_ns().saturating_sub(super::record::nanos(record.age()))
+            }),
             phase_deadline_ns: deadline,
             soak_until_ns: if state == State::Soak { deadline } else { 0 },
             moved: 0,
@@ -138,6 +140,8 @@ impl Driver {
             record.to = other;
             Verdict::Interrupted
         };
+        let age = sys::clock_boottime_ns().saturating_sub(block.started_ns);
+        record.backdate(Duration::from_nanos(age));
         record.why = Some("its supervisor ended; who owned the shards goes on".into());
         record.decide(verdict, Cause::Failed(phase));
         self.close(None);
