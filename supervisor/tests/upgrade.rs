@@ -6,6 +6,25 @@ mod world;
 use world::{World, finish};
 
 #[test]
+fn a_rollback_asked_for_twice_is_one_with_two_answers() {
+    let world = World::running();
+    let next = world.binary("1.1", 2, &[1, 2], "hang rollback");
+    let upgrade = world.start(&["upgrade", "t", &next.display().to_string(), "--soak", "20s"]);
+    world.wait_for("soak");
+    let first = world.start(&["rollback", "t"]);
+    world.wait_for("rolling-back");
+    let second = world.baton(&["rollback", "t"]);
+    assert_eq!(
+        (second.code, world::finish(first).code),
+        (0, 0),
+        "{second:?}"
+    );
+    assert_eq!(world::finish(upgrade).code, 6);
+    assert_eq!(world.owner().0, "1.0", "{}", world.log());
+    assert!(second.out.contains("receipt #1"), "{second:?}");
+}
+
+#[test]
 fn an_upgrade_moves_every_shard_commits_and_writes_its_receipt() {
     let world = World::running();
     let (version, old) = world.owner();

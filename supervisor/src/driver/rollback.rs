@@ -21,7 +21,12 @@ impl Driver {
                 | State::Swap(_)
                 | State::Soak
         );
-        if open && revision.is_none() {
+        // What is asked for is under way: the answer is the same receipt.
+        let returning = matches!(
+            self.machine.state,
+            State::Prepare { .. } | State::Back(_) | State::Leaving { .. } | State::Ending { .. }
+        );
+        if (open || returning) && revision.is_none() {
             if let Some(record) = &mut self.record {
                 record.watchers.push(id);
                 if let Some(from) = &record.from {
@@ -33,7 +38,10 @@ impl Driver {
                     self.tell("rollback", None, &text);
                 }
             }
-            return self.event(Event::Rollback);
+            if open {
+                self.event(Event::Rollback);
+            }
+            return;
         }
         if self.machine.state != State::Forwarding || self.record.is_some() {
             return self.busy(id);

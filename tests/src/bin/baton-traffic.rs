@@ -59,8 +59,8 @@ struct Args {
     /// Length in seconds; without it the stream runs until `stop`.
     #[arg(long)]
     seconds: Option<f64>,
-    /// Seconds to wait for stragglers.
-    #[arg(long, default_value_t = 1.0)]
+    /// Seconds without any packet after which those missing are lost.
+    #[arg(long, default_value_t = 5.0)]
     drain: f64,
     /// Seconds in which every flow must be open.
     #[arg(long, default_value_t = 20.0)]

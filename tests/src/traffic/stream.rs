@@ -135,12 +135,33 @@ impl Stream {
         }
         let ran = monotonic_ns() - start_ns;
         self.last_round()?;
-        let drained = Instant::now();
-        while drained.elapsed() < self.plan.drain {
+        self.drain();
+        Ok(self.judge(ran))
+    }
+
+    /// Receives until all that was sent has arrived, and what comes twice had its time; or until nothing has come for
+    /// as long as the plan waits.
+    fn drain(&mut self) {
+        let sent: u64 = [&self.client, &self.server]
+            .iter()
+            .flat_map(|way| &way.sent)
+            .sum();
+        let (mut received, mut since) = (0, Instant::now());
+        loop {
             self.receive();
+            let now = self.client.arrived.received() + self.server.arrived.received();
+            let patience = if now >= sent {
+                SETTLED
+            } else {
+                self.plan.drain
+            };
+            if now != received {
+                (received, since) = (now, Instant::now());
+            } else if since.elapsed() >= patience {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(self.judge(ran))
     }
 
     fn set_lanes(&mut self, start_ns: u64) {
@@ -363,5 +384,7 @@ fn wall_ns() -> u64 {
 /// Most packets taken from one ring before anything else gets its turn.
 const DRAIN: usize = 1_024;
 const COMMAND_EVERY_NS: u64 = 5_000_000;
+/// How long a second copy of the last packet is waited for.
+const SETTLED: Duration = Duration::from_millis(500);
 /// The rings are looked at this often even if nothing is to be sent.
 const LONGEST_REST_NS: u64 = 5_000_000;

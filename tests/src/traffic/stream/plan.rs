@@ -18,7 +18,7 @@ pub struct Plan {
     pub refresh: Duration,
     /// Length; `None`: until told to stop.
     pub length: Option<Duration>,
-    /// How long to wait for stragglers.
+    /// Without any packet for so long, those missing are lost.
     pub drain: Duration,
     /// How long opening all flows may take.
     pub open_within: Duration,
