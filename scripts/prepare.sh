@@ -95,6 +95,7 @@ build() {
         echo "missing: a Rust toolchain" >&2
         exit 7
     fi
+    [ -x "$(target_dir)/release/baton-lab" ] || echo "building; the first time takes some minutes" >&2
     as_builder cargo build --release --quiet -p baton-supervisor -p baton-secondary -p baton-primary -p baton-tests \
         --bin baton --bin baton-dump --bin baton-gateway --bin baton-gateway-1 --bin baton-traffic --bin baton-lab
 }
