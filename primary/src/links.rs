@@ -56,22 +56,24 @@ impl Link {
     /// Whether `address` is in a network of this link.
     #[must_use]
     pub fn holds(&self, address: Ipv4Addr) -> bool {
-        self.addresses.iter().any(|&(own, len)| {
-            let host = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
-            (u32::from(own) ^ u32::from(address)) & !host == 0
-        })
+        let mut own = self.addresses.iter();
+        own.any(|own| in_network(*own, address))
     }
 
     /// The address that we speak to `other` with.
     #[must_use]
     pub fn address_towards(&self, other: Ipv4Addr) -> Option<Ipv4Addr> {
-        let near = |&&(own, len): &&(Ipv4Addr, u8)| {
-            let host = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
-            (u32::from(own) ^ u32::from(other)) & !host == 0
-        };
-        let found = self.addresses.iter().find(near);
+        let mut own = self.addresses.iter();
+        let found = own.find(|own| in_network(**own, other));
         found.or(self.addresses.first()).map(|&(own, _)| own)
     }
+}
+
+/// Whether an address is in the network of one with a prefix of that length.
+#[must_use]
+pub fn in_network((own, len): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
+    let hosts = u32::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+    (u32::from(own) ^ u32::from(address)) & !hosts == 0
 }
 
 /// The ports, by number.

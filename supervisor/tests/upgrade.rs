@@ -14,12 +14,8 @@ fn a_rollback_asked_for_twice_is_one_with_two_answers() {
     let first = world.start(&["rollback", "t"]);
     world.wait_for("rolling-back");
     let second = world.baton(&["rollback", "t"]);
-    assert_eq!(
-        (second.code, world::finish(first).code),
-        (0, 0),
-        "{second:?}"
-    );
-    assert_eq!(world::finish(upgrade).code, 6);
+    assert_eq!((second.code, finish(first).code), (0, 0), "{second:?}");
+    assert_eq!(finish(upgrade).code, 6);
     assert_eq!(world.owner().0, "1.0", "{}", world.log());
     assert!(second.out.contains("receipt #1"), "{second:?}");
 }

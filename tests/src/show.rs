@@ -42,7 +42,10 @@ pub enum Failure {
     #[error(transparent)]
     Lab(#[from] LabError),
     /// Packets are lost without any upgrade, at every rate tried.
-    #[error("this machine does not carry {rate} packets/s even without an upgrade: {place}")]
+    #[error(
+        "this machine does not carry {rate} packets/s even without an upgrade: {place}\n\
+         nothing was upgraded, and nothing is wrong with it: try when the machine, or its host, is less busy"
+    )]
     TooSlow {
         /// The lowest rate tried.
         rate: u64,

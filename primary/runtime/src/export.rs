@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// How long the lcores may take to hear of it; they look once a round.
+/// How long the lcores may take to hear of it; they look every few rounds.
 const HEARD: Duration = Duration::from_secs(2);
 
 impl<D: Datapath> Tenant<D> {

@@ -1,6 +1,6 @@
 //! Questions of the control thread to an lcore of the same process, answered at a burst boundary.
 //!
-//! One flag is looked at once a round; the lock is only touched when it is set. Nothing here is
+//! One flag is looked at every few rounds; the lock is only touched when it is set. Nothing here is
 //! shared with another process.
 
 use crate::zone::Previous;

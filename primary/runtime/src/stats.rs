@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Numbers by name.
 type Named = Vec<(String, u64)>;
 
-/// How long lcores may take to answer; they look once a round.
+/// How long lcores may take to answer; they look every few rounds.
 const ANSWER: Duration = Duration::from_secs(2);
 /// How often an audit is tried before it is left out.
 const AUDIT_TRIES: u32 = 3;

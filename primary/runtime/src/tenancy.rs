@@ -206,7 +206,7 @@ impl<D: Datapath> Lcore<D> {
         met
     }
 
-    /// One load of each request word a round; true when all our shards are asked for, or the first has waited long.
+    /// One load of each request word; true when all our shards are asked for, or the first has waited long.
     /// The first sight of a request wakes the next lcore and goes on polling: it wakes, warms and
     /// waits in line while packets still flow.
     #[inline]

@@ -2,6 +2,8 @@
 //! names, ready for the datapath.
 
 use super::{GatewayTable, NatTable, PortRange, RouteSource};
+use crate::links::in_network;
+use baton::config::Network as PortNetwork;
 use baton::prelude::{Error, PortId, PortInfo, Result, Setup};
 use baton_datapath::rewrite::End;
 use baton_datapath::tcp_state::Timeouts;
@@ -164,43 +166,40 @@ fn pool(table: &NatTable, outside: &PortInfo) -> Result<Vec<Ipv4Addr>> {
 
 /// Replies to an address of the pool come to us: nobody else may have it, or stand for everybody.
 fn nobody_elses(pool: &[Ipv4Addr], inside: &[bool], setup: &Setup) -> Result<()> {
-    for &address in pool {
-        let mut ports = setup.ports().iter();
-        let whose = ports.find_map(|port| {
-            let translated = inside[usize::from(port.id.0)];
-            let mut networks = port.addresses.iter();
-            networks.find_map(|&(own, len)| {
-                whose(address, own, len, translated).map(|is| (is, &port.name))
-            })
-        });
-        let router = setup.routes().iter().any(|route| route.via == address);
-        let found = match whose {
-            Some((is, port)) => format!("{address}, {is} of port {port:?}"),
-            None if router => format!("{address}, the next hop of a route"),
-            None => continue,
-        };
-        let what = format!(
-            "expected addresses that nobody else has, found {found}; write smaller networks that leave it out"
-        );
-        return Err(Error::at("gateway.nat.pool", what));
+    let taken = |&address: &Ipv4Addr| Some((address, whose(address, inside, setup)?));
+    match pool.iter().find_map(taken) {
+        None => Ok(()),
+        Some((address, whose)) => Err(Error::at(
+            "gateway.nat.pool",
+            format!(
+                "expected addresses that nobody else has, found {address}, {whose}; write smaller networks that leave it out"
+            ),
+        )),
     }
-    Ok(())
 }
 
-/// What an address is in the network that a port is in with its own, if it is not free to translate to.
-fn whose(address: Ipv4Addr, own: Ipv4Addr, len: u8, translated: bool) -> Option<&'static str> {
-    let hosts = u32::MAX.checked_shr(len.into()).unwrap_or(0);
-    if (u32::from(address) ^ u32::from(own)) & !hosts != 0 {
-        return None;
+/// What an address is, if it is not free to translate to.
+fn whose(address: Ipv4Addr, inside: &[bool], setup: &Setup) -> Option<String> {
+    let no_host = |len| {
+        let address = address.into();
+        PortNetwork { address, len }.no_host()
+    };
+    if let Some(kind) = no_host(32) {
+        return Some(kind.into());
     }
-    match u32::from(address) & hosts {
-        _ if translated => Some("which is in the translated network"),
-        _ if address == own => None,
-        // RFC 3021: a network of 31 bits is its two hosts.
-        0 if len < 31 => Some("which is the network itself"),
-        all if all == hosts && len < 31 => Some("which is everybody in the network"),
-        _ => None,
+    if setup.routes().iter().any(|route| route.via == address) {
+        return Some("which is the next hop of a route".into());
     }
+    let mut ports = setup.ports().iter();
+    ports.find_map(|port| {
+        let networks = port.addresses.iter();
+        let mut near = networks.filter(|network| in_network(**network, address));
+        let kind = near.find_map(|&(_, len)| match inside[usize::from(port.id.0)] {
+            true => Some("which is in the translated network"),
+            false => no_host(len),
+        })?;
+        Some(format!("{kind} of port {:?}", port.name))
+    })
 }
 
 fn forwards(table: &NatTable, outside: &PortInfo, pool: &[Ipv4Addr]) -> Result<Vec<Forward>> {

@@ -158,6 +158,12 @@ fn every_mistake_names_its_key_and_a_way_out() {
         ),
         (
             "203.0.113.16/28",
+            "224.0.0.16/28",
+            "8:14: gateway.nat.pool: ",
+            "224.0.0.16, which is a group",
+        ),
+        (
+            "203.0.113.16/28",
             "10.0.7.0/24",
             "8:14: gateway.nat.pool: ",
             "10.0.7.0, which is in the translated network of port \"inside\"",
@@ -236,7 +242,7 @@ fn a_router_is_not_in_the_pool_and_a_network_of_ours_elsewhere_is_all_pool() {
     let settings = nat(&ours, via([203, 0, 113, 17])).unwrap();
     assert_eq!(settings.nat.unwrap().pool.len(), 16);
     let why = nat(BASE, via([203, 0, 113, 17])).unwrap_err().to_string();
-    assert!(why.contains("203.0.113.17, the next hop"), "{why}");
+    assert!(why.contains("203.0.113.17, which is the next hop"), "{why}");
 }
 
 #[test]

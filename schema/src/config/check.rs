@@ -1,7 +1,6 @@
 //! What the shared tables say against each other, and addresses that nobody can have.
 
-use super::{Instance, MOST_SHARDS, Mistake, Network, Port, Route};
-use std::net::IpAddr;
+use super::{Instance, MOST_SHARDS, Mistake, Port, Route};
 
 /// What the tables say against each other.
 ///
@@ -51,25 +50,29 @@ fn device(ports: &[Port], at: usize) -> Result<(), Mistake> {
             ));
         }
     };
-    let name = |vdev: &str| vdev.split(',').next().unwrap_or_default().trim().to_owned();
-    let same = |other: &Port| other.vdev.as_deref().map(name) == Some(name(vdev));
+    let name = device_name(vdev);
+    let same = |other: &Port| other.vdev.as_deref().map(device_name) == Some(name);
     match ports[..at].iter().position(same) {
         None => Ok(()),
         Some(first) => Err(Mistake::at(
             format!("port[{at}].vdev"),
             format!(
-                "expected a device of its own, found {:?}, which port[{first}] has; take another number",
-                name(vdev)
+                "expected a device of its own, found {name:?}, which port[{first}] has; take another number"
             ),
         )),
     }
+}
+
+/// The `net_af_xdp0` of `net_af_xdp0,iface=eth0`.
+fn device_name(vdev: &str) -> &str {
+    vdev.split_once(',').map_or(vdev, |(name, _)| name).trim()
 }
 
 /// Own addresses are ones that a host can have, and stand once.
 fn addresses(ports: &[Port], at: usize) -> Result<(), Mistake> {
     for (number, network) in ports[at].address.iter().enumerate() {
         let wrong = |what: String| Err(Mistake::at(format!("port[{at}].address[{number}]"), what));
-        if let Some(kind) = no_host(network) {
+        if let Some(kind) = network.no_host() {
             return wrong(format!(
                 "expected the address of a host with the length of its network's prefix as \"10.0.0.1/24\", found {}/{}, {kind}; give the address that the port is to answer to",
                 network.address, network.len
@@ -85,26 +88,6 @@ fn addresses(ports: &[Port], at: usize) -> Result<(), Mistake> {
         }
     }
     Ok(())
-}
-
-/// What an address is, if no host has it.
-fn no_host(network: &Network) -> Option<&'static str> {
-    match network.address {
-        address if address.is_unspecified() => Some("which stands for none"),
-        address if address.is_multicast() => Some("which is a group"),
-        address if address.is_loopback() => Some("which is each host's own"),
-        IpAddr::V4(address) if address.is_broadcast() => Some("which is everybody"),
-        // RFC 3021: a network of 31 bits is its two hosts.
-        IpAddr::V4(address) if network.len < 31 => {
-            let host = u32::MAX >> network.len;
-            match u32::from(address) & host {
-                0 => Some("which is the network itself"),
-                all if all == host => Some("which is everybody in the network"),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
 }
 
 /// A next hop is somebody else.

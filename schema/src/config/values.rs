@@ -95,6 +95,28 @@ pub struct Network {
     pub len: u8,
 }
 
+impl Network {
+    /// What the address is in the network of that length, if it is none that a host can have.
+    pub fn no_host(&self) -> Option<&'static str> {
+        match self.address {
+            address if address.is_unspecified() => Some("which stands for none"),
+            address if address.is_multicast() => Some("which is a group"),
+            address if address.is_loopback() => Some("which is each host's own"),
+            IpAddr::V4(address) if address.is_broadcast() => Some("which is everybody"),
+            // RFC 3021: a network of 31 bits is its two hosts.
+            IpAddr::V4(address) if self.len < 31 => {
+                let hosts = u32::MAX >> self.len;
+                match u32::from(address) & hosts {
+                    0 => Some("which is the network itself"),
+                    all if all == hosts => Some("which is everybody in the network"),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = String;
 

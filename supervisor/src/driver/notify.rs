@@ -90,7 +90,9 @@ impl Driver {
                     prefix = self.paths.prefix,
                     "asked to end: an upgrade that has not committed is rolled back first"
                 );
-                if let Some(record) = &mut self.record {
+                if let Some(record) = &mut self.record
+                    && record.verdict().is_none()
+                {
                     record.why = Some("its supervisor was asked to end".into());
                 }
                 self.event(Event::Rollback);

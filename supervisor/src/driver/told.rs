@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::request::{Answer, Last, Progress, Running, Shard, Status};
 use crate::state::{Side, State};
 
-/// An lcore beats in every round, asleep at least each 50 ms.
+/// An lcore beats every few rounds, asleep at least each 50 ms.
 const SILENT_NS: u64 = 1_000_000_000;
 
 impl Driver {

@@ -140,8 +140,11 @@ impl Driver {
             record.to = other;
             Verdict::Interrupted
         };
-        let age = sys::clock_boottime_ns().saturating_sub(block.started_ns);
-        record.backdate(Duration::from_nanos(age));
+        // 0 was written by supervisors that did not say when.
+        if block.started_ns != 0 {
+            let age = sys::clock_boottime_ns().saturating_sub(block.started_ns);
+            record.backdate(Duration::from_nanos(age));
+        }
         record.why = Some("its supervisor ended; who owned the shards goes on".into());
         record.decide(verdict, Cause::Failed(phase));
         self.close(None);

@@ -177,7 +177,7 @@ fn prepare(from: u16, withdraw: Option<u16>, cause: Cause) -> Next {
     let mut actions = vec![Decide(Verdict::RolledBack, cause)];
     actions.extend(withdraw.map(Withdraw));
     let wait = match cause {
-        // It did not answer in time, and nobody polls what it owns.
+        // It did not answer in time: perhaps nobody polls what it owns.
         Cause::Gate | Cause::Deadline(_) => Wait::Silent,
         _ => Wait::Commit,
     };
