@@ -176,9 +176,7 @@ impl Loops {
             slice.packets
         );
         if let (Some([inside, _]), true) = (&mut self.ends, routes > 1) {
-            // From here on in no order that helps.
-            let at = |flow| u64::from(flow) * 1_000_003 % u64::from(sessions);
-            inside.prepare(sessions, |flow| frame(at(flow) as u32, true));
+            inside.scatter();
         }
     }
 

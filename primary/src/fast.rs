@@ -2,9 +2,10 @@
 //! there, with a next hop that is known ([`Common`]).
 //!
 //! ```text
-//! stage 1  read, direct  each packet: a few wide loads; its session's hash; the index line is asked for
-//! stage 2  look_up       each packet: the likely row and the next hop; the row's lines are asked for
-//! stage 3  send_all      each packet in its order: the row is compared, the packet translated and sent
+//! stage 1  read      all packets: which are common, by columns of words
+//!          direct    each packet: its way, its session's hash; the index line is asked for
+//! stage 2  look_up   each packet: the likely row and the next hop; the row's lines are asked for
+//! stage 3  send_all  each packet in its order: the row is compared, the packet translated and sent
 //! ```
 //!
 //! Invariants:
@@ -13,8 +14,7 @@
 //!   by `classify`, `translate`, `local`), or nothing at all: then the whole path has its turn with
 //!   the untouched packet. So it never drops, asks, complains, or opens a session;
 //! - F2 stage 3 takes a packet when all packets before it are done: what they opened or changed is
-//!   seen, by comparing rows then and not before;
-//! - F3 what a burst has learned of neighbours is forgotten with it: they may move at any time.
+//!   seen, by comparing rows and asking for neighbours then and not before.
 
 use crate::config::Nat;
 use crate::gateway::Gateway;
@@ -23,12 +23,16 @@ use crate::session::{SessionKey, SessionLayout};
 use crate::state::{State, leads_from_outside};
 use crate::translate::Sender;
 use baton::prelude::{Burst, CsumSource, Packet, PortId, Setup, Shard};
-use baton_datapath::common::{Common, RawEnd, Which, mac_word, set_mac_words};
+use baton_datapath::common::{
+    Common, Heads, RawEnd, Station, WINDOW, Which, mac_word, set_mac_words,
+};
 use baton_datapath::parse::TCP;
+use baton_datapath::tcp_state::TcpState;
 use baton_datapath::{L4, Mac};
 use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
+use baton_shared_state::simd::Path;
 use baton_shared_state::table::NO_ID;
 use std::net::Ipv4Addr;
 use zerocopy::IntoBytes;
@@ -36,20 +40,41 @@ use zerocopy::IntoBytes;
 /// A port, as the fast path asks about it.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
+    station: Station,
     /// Our Ethernet address on it.
     mac: u64,
     mtu: u16,
-    /// Its hosts are translated.
-    inside: bool,
-    /// Unfinished checksums are not marked.
-    detect: bool,
+    /// Where its packets go, if they are common.
+    way: Way,
+}
+
+/// How a packet may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The whole path.
+    Whole,
+    /// From a translated host outwards.
+    Out,
+    /// To a translated address.
+    In,
 }
 
 /// The way to a next hop.
 #[derive(Clone, Copy, Debug)]
 struct Exit {
     neighbour: u64,
+    ours: u64,
     port: PortId,
+}
+
+/// What is done to a packet: everything that has to be known before it is touched.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    session: u32,
+    state: TcpState,
+    flags: u8,
+    new: RawEnd,
+    exit: Exit,
 }
 
 /// What the fast path knows besides the state.
@@ -57,38 +82,31 @@ struct Exit {
 pub(crate) struct Fast {
     /// Off only to compare with the whole path, or without translation.
     pub(crate) enabled: bool,
+    path: Path,
     gates: Vec<Gate>,
     outside: PortId,
-    /// The number of this burst, from 1.
-    burst: u64,
-    /// By the next hop's number: the router's way, and the burst that it was looked up in.
-    routers: Vec<(u64, Exit)>,
-    /// The last host on a link that was sent to, likewise.
-    host: (u64, PortId, Ipv4Addr, Exit),
     /// Taken out while a burst goes through.
     lanes: Option<Box<Lanes>>,
 }
 
 impl Fast {
-    /// `routers` is how many next hops routes have.
-    pub(crate) fn new(setup: &Setup, nat: Option<&Nat>, routers: usize) -> Fast {
-        let gates = setup.ports().iter().map(|port| Gate {
-            mac: mac_word(Mac(port.mac.0)),
-            mtu: port.mtu,
-            inside: nat.is_some_and(|nat| nat.inside.get(usize::from(port.id.0)) == Some(&true)),
-            detect: port.csum == CsumSource::Detect,
+    pub(crate) fn new(setup: &Setup, nat: Option<&Nat>) -> Fast {
+        let gates = setup.ports().iter().map(|port| {
+            let inside =
+                nat.is_some_and(|nat| nat.inside.get(usize::from(port.id.0)) == Some(&true));
+            let mac = Mac(port.mac.0);
+            Gate {
+                station: Station::new(mac, port.csum == CsumSource::Detect, !inside),
+                mac: mac_word(mac),
+                mtu: port.mtu,
+                way: if inside { Way::Out } else { Way::In },
+            }
         });
-        let nowhere = Exit {
-            neighbour: 0,
-            port: PortId(u16::MAX),
-        };
         Fast {
             enabled: nat.is_some() && !off(),
+            path: Path::best(),
             gates: gates.collect(),
             outside: nat.map_or(PortId(u16::MAX), |nat| nat.outside),
-            burst: 0,
-            routers: vec![(0, nowhere); routers + setup.ports().len()],
-            host: (0, PortId(u16::MAX), Ipv4Addr::UNSPECIFIED, nowhere),
             lanes: Some(Box::default()),
         }
     }
@@ -110,87 +128,82 @@ fn off() -> bool {
     false
 }
 
-/// How a packet may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// The whole path.
-    Whole,
-    /// From a translated host outwards.
-    Out,
-    /// To a translated address.
-    In,
-}
-
-/// A packet, as the first two stages leave it to the third.
-#[derive(Clone, Copy, Debug)]
-struct Lane {
-    common: Common,
-    hash: u64,
-    /// The row that the hash leads to, or [`NO_ID`]; not yet compared.
-    candidate: u32,
-    /// The next hop's number.
-    hop: u16,
-    way: Way,
-}
-
-/// The packets of a burst.
+/// The packets of a burst, as each stage leaves them to the next.
 #[derive(Debug)]
 struct Lanes {
-    lanes: [Lane; BURST],
+    heads: Heads,
+    ways: [Way; BURST],
     destinations: [u32; BURST],
+    hashes: [u64; BURST],
+    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared.
+    candidates: [u32; BURST],
+    /// The next hops' numbers.
+    hops: [u16; BURST],
 }
 
 impl Default for Lanes {
-    #[inline]
     fn default() -> Lanes {
-        let lane = Lane {
-            common: Common {
-                addresses: 0,
-                ports: 0,
-                protocol: 0,
-                flags: 0,
-                ip_len: 0,
-            },
-            hash: 0,
-            candidate: NO_ID,
-            hop: NO_ROUTE,
-            way: Way::Whole,
-        };
         Lanes {
-            lanes: [lane; BURST],
+            heads: Heads::default(),
+            ways: [Way::Whole; BURST],
             destinations: [0; BURST],
+            hashes: [0; BURST],
+            candidates: [NO_ID; BURST],
+            hops: [NO_ROUTE; BURST],
         }
     }
 }
 
 impl Lanes {
+    /// Stage 1, first half: what the frames say.
+    #[inline(never)]
+    fn read(&mut self, fast: &Fast, burst: &Burst) {
+        let len = burst.len().min(BURST);
+        for at in 0..len {
+            let known = burst.get(at).and_then(|packet| {
+                let line = packet.line();
+                let gate = fast.gates.get(usize::from(line.port()))?;
+                let window = packet.head::<WINDOW>()?;
+                (line.flags() & CSUM_PARTIAL == 0).then_some((gate, window, packet.len()))
+            });
+            match known {
+                Some((gate, window, len)) => {
+                    self.heads.put(at, window, len, &gate.station);
+                    self.ways[at] = gate.way;
+                }
+                None => self.heads.skip(at),
+            }
+        }
+        self.heads.read(len, fast.path);
+    }
+
     /// Stage 2. Not inlined, as the other stages: each has the registers to itself.
     #[inline(never)]
     fn look_up<S: SessionLayout>(&mut self, state: &State<S>, len: usize) {
-        let mut hops = [NO_ROUTE; BURST];
         let len = len.min(BURST);
         state
             .routes
-            .lookup_burst(&self.destinations[..len], &mut hops[..len]);
-        for (at, lane) in self.lanes[..len].iter_mut().enumerate() {
-            lane.hop = hops[at];
-            match lane.way {
+            .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);
+        for at in 0..len {
+            let hash = self.hashes[at];
+            match self.ways[at] {
                 Way::Whole => {}
-                Way::Out => lane.candidate = state.sessions.candidate(lane.hash),
+                Way::Out => self.candidates[at] = state.sessions.candidate(hash),
                 Way::In => {
-                    lane.candidate = state.from_outside.candidate(lane.hash);
-                    state.sessions.prefetch(lane.candidate);
+                    let candidate = state.from_outside.candidate(hash);
+                    state.sessions.prefetch(candidate);
+                    self.candidates[at] = candidate;
                 }
             }
         }
     }
 }
 
-/// The key of the session that a packet from its inside end belongs to.
+/// The key of the session that a packet from its inside end belongs to; from outside, the same with
+/// the outside end in place of the inside.
 #[inline]
 fn key(common: &Common) -> SessionKey {
-    let second = u64::from(common.ports) | u64::from(common.protocol) << 32;
-    let words = [common.addresses.to_le_bytes(), second.to_le_bytes()];
+    let words = [common.addresses.to_le_bytes(), common.second.to_le_bytes()];
     zerocopy::transmute!(words)
 }
 
@@ -200,222 +213,209 @@ impl<S: SessionLayout> Gateway<S> {
     pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, mut burst: Burst) {
         let len = burst.len().min(BURST);
         let mut lanes = self.fast.lanes.take().unwrap_or_default();
-        self.fast.burst += 1;
-        self.read(&burst, &mut lanes.lanes[..len]);
+        lanes.read(&self.fast, &burst);
         self.direct(&shard.state, &mut lanes, len);
         lanes.look_up(&shard.state, len);
-        self.send_all(shard, &mut burst, &lanes.lanes[..len]);
+        self.send_all(shard, &mut burst, &lanes);
         self.fast.lanes = Some(lanes);
-    }
-
-    /// Stage 1, first half: what the frames say. A common one is marked to go out for now.
-    #[inline(never)]
-    fn read(&self, burst: &Burst, lanes: &mut [Lane]) {
-        for (at, lane) in lanes.iter_mut().enumerate() {
-            lane.way = Way::Whole;
-            let Some(packet) = burst.get(at) else {
-                continue;
-            };
-            let line = packet.line();
-            let Some(gate) = self.fast.gates.get(usize::from(line.port())) else {
-                continue;
-            };
-            let frame = packet.data();
-            if let Some(common) = Common::read(frame, gate.mac)
-                && line.flags() & CSUM_PARTIAL == 0
-                && !(gate.detect && common.seems_unfinished(frame))
-            {
-                lane.common = common;
-                lane.way = if gate.inside { Way::Out } else { Way::In };
-            }
-        }
     }
 
     /// Stage 1, second half: which way it is, and the hash of its session.
     #[inline(never)]
     fn direct(&self, state: &State<S>, lanes: &mut Lanes, len: usize) {
-        for (at, lane) in lanes.lanes[..len].iter_mut().enumerate() {
-            let common = &lane.common;
-            match (lane.way, self.own.get(common.dst())) {
-                (Way::Out, None) => {
-                    lane.hash = state.sessions.hash(&key(common));
-                    state.sessions.prefetch_hash(lane.hash);
-                    lanes.destinations[at] = u32::from(common.dst());
+        for at in 0..len.min(BURST) {
+            let Some(common) = lanes.heads.get(at) else {
+                lanes.ways[at] = Way::Whole;
+                continue;
+            };
+            lanes.hashes[at] = match lanes.ways[at] {
+                Way::Out if self.own.get(common.far()).is_none() => {
+                    let hash = state.sessions.hash(&key(&common));
+                    state.sessions.prefetch_hash(hash);
+                    let destination = u32::from(common.far());
+                    state.routes.prefetch(destination);
+                    lanes.destinations[at] = destination;
+                    hash
                 }
-                (Way::In, Some(Target::Own { translated: true })) => {
-                    let asked = key(&common.reversed());
-                    lane.hash = state.from_outside.hash(asked.as_bytes());
-                    state.from_outside.prefetch(lane.hash);
+                Way::In if self.own.get(common.near()) == Some(TRANSLATED) => {
+                    let hash = state.from_outside.hash(key(&common).as_bytes());
+                    state.from_outside.prefetch(hash);
+                    hash
                 }
-                _ => lane.way = Way::Whole,
-            }
+                _ => {
+                    lanes.ways[at] = Way::Whole;
+                    0
+                }
+            };
         }
     }
 
     /// Stage 3.
     #[inline(never)]
-    fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &[Lane]) {
-        for (at, lane) in lanes.iter().enumerate() {
-            if let Some(packet) = burst.take(at)
-                && let Err(packet) = self.common(shard, packet, lane)
+    fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &Lanes) {
+        let (mut at, len) = (0, burst.len().min(BURST));
+        while at < len {
+            let next = match lanes.ways[at] {
+                Way::Whole => at,
+                Way::Out => self.send_outwards(shard, burst, lanes, at),
+                Way::In => self.send_inwards(shard, burst, lanes, at),
+            };
+            if next == at
+                && let Some(packet) = burst.take(at)
             {
                 self.whole(shard, packet);
             }
+            at = next.max(at + 1);
         }
     }
 
-    /// Sends a packet, or gives it back, as it came, if it is not the common case.
-    #[inline(always)]
-    fn common(
+    /// Sends packets from inside from lane `at` on, as long as they are the common case; gives the first
+    /// lane that is not. Each direction has a loop, and the registers, to itself.
+    #[inline(never)]
+    fn send_outwards(
         &mut self,
         shard: &mut Shard<Self>,
-        packet: Packet,
-        lane: &Lane,
-    ) -> Result<(), Packet> {
-        match lane.way {
-            Way::Whole => Err(packet),
-            Way::Out => self.common_out(shard, packet, lane),
-            Way::In => self.common_in(shard, packet, lane),
+        burst: &mut Burst,
+        lanes: &Lanes,
+        mut at: usize,
+    ) -> usize {
+        let len = burst.len().min(BURST);
+        while at < len
+            && lanes.ways[at] == Way::Out
+            && let Some((common, plan)) = self.plan_outwards(&shard.state, lanes, at)
+            && let Some(packet) = burst.take(at)
+        {
+            let ends = (Which::Source, Sender::Inside);
+            self.go(shard, packet, &common, plan, ends);
+            at += 1;
         }
+        at
     }
 
-    #[inline(always)]
-    fn common_out(
+    /// The same for packets from outside.
+    #[inline(never)]
+    fn send_inwards(
         &mut self,
         shard: &mut Shard<Self>,
-        packet: Packet,
-        lane: &Lane,
-    ) -> Result<(), Packet> {
-        let common = &lane.common;
-        let sessions = &shard.state.sessions;
-        let Some(id) = sessions.confirm(lane.hash, &key(common), lane.candidate) else {
-            return Err(packet);
-        };
-        let Some(exit) = self.exit(shard, lane.hop, common.dst(), common.ip_len) else {
-            return Err(packet);
-        };
+        burst: &mut Burst,
+        lanes: &Lanes,
+        mut at: usize,
+    ) -> usize {
+        let len = burst.len().min(BURST);
+        while at < len
+            && lanes.ways[at] == Way::In
+            && let Some((common, plan)) = self.plan_inwards(&shard.state, lanes, at)
+            && let Some(packet) = burst.take(at)
+        {
+            let ends = (Which::Destination, Sender::Remote);
+            self.go(shard, packet, &common, plan, ends);
+            at += 1;
+        }
+        at
+    }
+
+    /// What is done to a packet from inside, if it is the common case.
+    #[inline(always)]
+    fn plan_outwards(&self, state: &State<S>, lanes: &Lanes, at: usize) -> Option<(Common, Plan)> {
+        let common = lanes.heads.get(at)?;
+        let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
+        let session = state.sessions.confirm(hash, &key(&common), candidate)?;
+        let exit = self.exit(state, lanes.hops[at], common.far(), common.ip_len)?;
         if exit.port != self.fast.outside {
-            return Err(packet);
+            return None;
         }
-        let known = shard.state.sessions.value(id).known();
-        let outside = known.outside;
-        let new = RawEnd::new(outside.address.octets(), outside.port.to_be_bytes());
-        let state = (known.state, known.flags);
-        self.follow(shard, id, state, kind(common), Sender::Inside);
-        self.go(shard, packet, common, (Which::Source, new), exit);
-        Ok(())
+        let known = state.sessions.value(session).known();
+        let (address, port) = (known.outside.address, known.outside.port);
+        let plan = Plan {
+            session,
+            state: known.state,
+            flags: known.flags,
+            new: RawEnd::new(address.octets(), port.to_be_bytes()),
+            exit,
+        };
+        Some((common, plan))
     }
 
+    /// The same for one from outside.
     #[inline(always)]
-    fn common_in(
-        &mut self,
-        shard: &mut Shard<Self>,
-        packet: Packet,
-        lane: &Lane,
-    ) -> Result<(), Packet> {
-        let common = &lane.common;
-        let asked = key(&common.reversed());
-        let Some((id, key, session)) = from_outside(&shard.state, lane, &asked) else {
-            return Err(packet);
-        };
+    fn plan_inwards(&self, state: &State<S>, lanes: &Lanes, at: usize) -> Option<(Common, Plan)> {
+        let common = lanes.heads.get(at)?;
+        let lane = (lanes.hashes[at], lanes.candidates[at]);
+        let (session, key, record) = from_outside(state, lane, &key(&common))?;
         let inside = key.inside().address;
         if self.own.get(inside).is_some() {
-            return Err(packet);
+            return None;
         }
-        let hop = shard.state.routes.number(u32::from(inside));
-        let Some(exit) = self.exit(shard, hop, inside, common.ip_len) else {
-            return Err(packet);
+        let hop = state.routes.number(u32::from(inside));
+        let exit = self.exit(state, hop, inside, common.ip_len)?;
+        let known = record.known();
+        let plan = Plan {
+            session,
+            state: known.state,
+            flags: known.flags,
+            new: RawEnd::new(key.inside_addr, key.inside_port),
+            exit,
         };
-        let new = RawEnd::new(key.inside_addr, key.inside_port);
-        let known = session.known();
-        let state = (known.state, known.flags);
-        self.follow(shard, id, state, kind(common), Sender::Remote);
-        self.go(shard, packet, common, (Which::Destination, new), exit);
-        Ok(())
+        Some((common, plan))
     }
 
-    /// Changes a packet and lets it out.
+    /// Counts a packet, changes it and lets it out.
     #[inline(always)]
     fn go(
-        &self,
+        &mut self,
         shard: &mut Shard<Self>,
         mut packet: Packet,
         common: &Common,
-        (which, new): (Which, RawEnd),
-        exit: Exit,
+        plan: Plan,
+        (near, sender): (Which, Sender),
     ) {
+        let l4 = match common.protocol() {
+            TCP => L4::Tcp(common.flags),
+            _ => L4::Udp,
+        };
+        let asked = (l4, usize::from(common.ip_len));
+        self.follow(shard, plan.session, (plan.state, plan.flags), asked, sender);
         let frame = packet.data_mut();
-        common.translate(frame, which, new);
-        let ours = self.fast.gates.get(usize::from(exit.port.0));
-        set_mac_words(frame, exit.neighbour, ours.map_or(0, |gate| gate.mac));
-        shard.transmit(exit.port, packet);
+        common.translate(frame, near, plan.new);
+        set_mac_words(frame, plan.exit.neighbour, plan.exit.ours);
+        shard.transmit(plan.exit.port, packet);
     }
 
     /// The way of a packet of `ip_len` bytes to `dst` over next hop number `hop`, if there is one.
     #[inline(always)]
-    fn exit(&mut self, shard: &Shard<Self>, hop: u16, dst: Ipv4Addr, ip_len: u16) -> Option<Exit> {
-        let exit = match self.fast.routers.get(usize::from(hop)) {
-            Some(&(burst, exit)) if burst == self.fast.burst => exit,
-            _ => self.find_exit(shard, hop, dst)?,
-        };
-        let gate = self.fast.gates.get(usize::from(exit.port.0))?;
-        (ip_len <= gate.mtu).then_some(exit)
-    }
-
-    /// The same for a hop that this burst has not met.
-    fn find_exit(&mut self, shard: &Shard<Self>, number: u16, dst: Ipv4Addr) -> Option<Exit> {
-        let burst = self.fast.burst;
-        let hop = shard.state.routes.hop(number)?;
-        let (host_burst, host_port, host, known) = self.fast.host;
-        if (host_burst, host_port, host) == (burst, hop.port, dst) && hop.via.is_none() {
-            return Some(known);
-        }
-        let neighbours = &shard.state.neighbours;
-        let mac = neighbours.get(hop.port, hop.via.unwrap_or(dst))?;
-        let exit = Exit {
+    fn exit(&self, state: &State<S>, hop: u16, dst: Ipv4Addr, ip_len: u16) -> Option<Exit> {
+        let hop = state.routes.hop(hop)?;
+        let mac = state.neighbours.get(hop.port, hop.via.unwrap_or(dst))?;
+        let gate = self.fast.gates.get(usize::from(hop.port.0))?;
+        (ip_len <= gate.mtu).then_some(Exit {
             neighbour: mac_word(Mac(mac.0)),
+            ours: gate.mac,
             port: hop.port,
-        };
-        match hop.via {
-            Some(_) => {
-                if let Some(slot) = self.fast.routers.get_mut(usize::from(number)) {
-                    *slot = (burst, exit);
-                }
-            }
-            None => self.fast.host = (burst, hop.port, dst, exit),
-        }
-        Some(exit)
+        })
     }
 }
+
+/// An own address that stands for a translated host.
+const TRANSLATED: Target = Target::Own { translated: true };
 
 /// The session of a packet from outside.
 #[inline(always)]
 fn from_outside<S: SessionLayout>(
     state: &State<S>,
-    lane: &Lane,
+    (hash, candidate): (u64, u32),
     asked: &SessionKey,
 ) -> Option<(u32, SessionKey, S)> {
-    if lane.candidate == NO_ID {
+    if candidate == NO_ID {
         return None;
     }
-    let likely = state.sessions.get(lane.candidate);
+    let likely = state.sessions.get(candidate);
     if let Some((key, session)) = likely
         && leads_from_outside(&key, &session, asked)
     {
-        return Some((lane.candidate, key, session));
+        return Some((candidate, key, session));
     }
     let same = |id| state.is_from_outside(id, asked);
-    let id = state.from_outside.find(lane.hash, same)?;
+    let id = state.from_outside.find(hash, same)?;
     let (key, session) = state.sessions.get(id)?;
     Some((id, key, session))
-}
-
-/// What a connection's state and the counters ask of a packet.
-#[inline(always)]
-fn kind(common: &Common) -> (L4, usize) {
-    let l4 = match common.protocol {
-        TCP => L4::Tcp(common.flags),
-        _ => L4::Udp,
-    };
-    (l4, usize::from(common.ip_len))
 }

@@ -108,7 +108,7 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
         Ok(Gateway {
             links: links::links(setup),
             own: Own::new(setup, settings.nat.as_ref()),
-            fast: Fast::new(setup, settings.nat.as_ref(), routers.len()),
+            fast: Fast::new(setup, settings.nat.as_ref()),
             nat: settings.nat.map(|nat| Translator::new(nat, setup)),
             qos: config.qos.clone(),
             complaints: TokenBucket::new(COMPLAINTS.0, COMPLAINTS.1, 0),

@@ -1,4 +1,5 @@
 //! Which instructions work on a burst: chosen once, when a table is opened. All ways give the same results.
+//! And the one that asks for a cache line.
 
 /// A way to work on many values at once; the better ones are the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,30 @@ impl Path {
         }
     }
 
+    /// Does `work` compiled for this path: loops over columns of numbers take as many at once as it can.
+    ///
+    /// # Panics
+    /// When this machine does not have it.
+    #[inline]
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        match self {
+            Path::Scalar => work(),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 | Path::Avx512 => {
+                assert!(self.is_available(), "this machine has no {}", self.name());
+                // SAFETY: it was just seen to be there.
+                unsafe {
+                    match self {
+                        Path::Avx512 => with_avx512(work),
+                        _ => with_avx2(work),
+                    }
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("no other path is available"),
+        }
+    }
+
     /// Its name, as benchmarks print it.
     pub fn name(self) -> &'static str {
         match self {
@@ -51,4 +76,29 @@ impl Path {
             Path::Avx512 => "avx512",
         }
     }
+}
+
+/// Asks for the cache line that `address` lies in.
+#[inline(always)]
+pub fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults and changes nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
+fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1")]
+fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }

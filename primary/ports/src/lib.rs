@@ -35,6 +35,7 @@ mod vnet;
 pub use cursors::{CURSORS_PER_QUEUE, cursors_bytes};
 pub use driver::{Created, FdSource, adopt, create};
 pub use error::{PortError, SpecError};
+pub use net_null::stride;
 pub use params::{Parameters, parameters};
 pub use port::{CsumSource, Port, Totals};
 pub use spec::{DEFAULT_RING, Driver, MAX_QUEUES, PortSpec, parse_mac};

@@ -12,6 +12,7 @@ use std::os::fd::BorrowedFd;
 use baton_shared_state::Region;
 use baton_shared_state::mempool::{Cache, Pool};
 use baton_shared_state::place::Holder;
+use baton_shared_state::simd::prefetch;
 use baton_shared_state::sync::Ordering;
 
 use crate::cursors::{Cursors, Facts};
@@ -30,10 +31,10 @@ const SRC_AT: usize = 26;
 /// Ethernet, IPv4 without options, UDP.
 const UDP_AT: usize = 34;
 const UDP_CSUM_AT: usize = 40;
+/// Frames that are brought into the cache before their turn.
+const AHEAD: usize = 16;
 /// Flows of one source address where they are spread.
 const FLOWS_OF_HOST: usize = 1 << 13;
-/// From one flow to the next after the first time round; a prime.
-const STRIDE: usize = 1_000_003;
 
 pub(crate) fn create(spec: &PortSpec, cursors: Region) -> Result<Vec<Created>, PortError> {
     let facts = Facts {
@@ -60,6 +61,7 @@ pub(crate) fn adopt(
         Some(frame) => frame,
         None => udp_frame(own_mac(spec), number(spec, "size", DEFAULT_SIZE)),
     };
+    let flows = flows(&template, number(spec, "flows", 1), spec.switch("spread"));
     Ok(Box::new(NullPort {
         hand: Hand {
             pool: *pool,
@@ -67,8 +69,11 @@ pub(crate) fn adopt(
             queue,
         },
         cursors,
-        flows: flows(&template, number(spec, "flows", 1), spec.switch("spread")),
-        stride: if spec.switch("spread") { STRIDE } else { 1 },
+        stride: match spec.switch("spread") {
+            true => stride(flows.len()),
+            false => 1,
+        },
+        flows,
         template,
         silent: spec.switch("no-rx"),
     }))
@@ -95,8 +100,17 @@ impl NullPort {
     fn flow_at(&self, made: u64) -> (usize, usize) {
         let all = self.flows.len().max(1);
         let (round, at) = (made / all as u64, (made % all as u64) as usize);
-        let step = if round == 0 { 1 } else { self.stride % all };
+        let step = if round == 0 { 1 } else { self.stride };
         ((at as u64 * step as u64 % all as u64) as usize, step)
+    }
+}
+
+impl NullPort {
+    /// The flow a step further.
+    #[inline]
+    fn next(&self, flow: usize, step: usize) -> usize {
+        let (next, all) = (flow + step, self.flows.len());
+        next - if next >= all { all } else { 0 }
     }
 }
 
@@ -109,7 +123,13 @@ impl Port for NullPort {
         let cursor = self.cursors.word(MADE);
         let made = cursor.load(Ordering::Relaxed);
         let (mut flow, step) = self.flow_at(made);
+        let mut ahead = self.next(flow, step * AHEAD % self.flows.len().max(1));
         for (i, m) in out[..n].iter().enumerate() {
+            // As the network card of a machine does that it is in: what has arrived is in the cache.
+            if let Some(flow) = self.flows.get(ahead) {
+                prefetch(flow);
+            }
+            ahead = self.next(ahead, step);
             let at = made.wrapping_add(i as u64);
             let varies = self.flows.get(flow);
             let (shard, len) = (cache.shard(), self.template.len());
@@ -121,12 +141,7 @@ impl Port for NullPort {
                     *place = *varies;
                 }
             });
-            flow += step;
-            flow -= if flow >= self.flows.len() {
-                self.flows.len()
-            } else {
-                0
-            };
+            flow = self.next(flow, step);
         }
         cursor.store(made.wrapping_add(n as u64), Ordering::Release);
         self.cursors
@@ -284,6 +299,21 @@ fn flows(template: &[u8], n: usize, spread: bool) -> Vec<[u8; VARIES.end - VARIE
         .collect()
 }
 
+/// From one of `n` flows to the next after the first time round: each once, neighbours far apart, about
+/// the golden part of all of them.
+#[must_use]
+pub fn stride(n: usize) -> usize {
+    let coprime = |step: &usize| {
+        let (mut a, mut b) = (n, *step);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a == 1
+    };
+    let golden = (n as f64 * 0.618_033_988_75) as usize;
+    (golden.max(1)..).find(coprime).unwrap_or(1) % n.max(1)
+}
+
 /// Where spread flow number `i` goes: anywhere in 16.0.0.0 to 191.255.255.255, by splitmix64.
 fn destination(i: usize) -> u32 {
     let z = (1_000_003 * i as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -337,6 +367,19 @@ mod tests {
             super::flows(&[0; 60], 9, false).is_empty(),
             "no UDP, nothing varies"
         );
+    }
+
+    #[test]
+    fn a_stride_comes_by_every_flow_and_never_to_a_neighbour() {
+        for n in [1usize, 2, 3, 10, 1000, 65_536, 100_000, 1_000_000] {
+            let step = stride(n);
+            let met: std::collections::HashSet<usize> = (0..n).map(|i| i * step % n).collect();
+            assert_eq!(met.len(), n);
+            assert!(
+                n < 1000 || (n / 3..n - n / 3).contains(&step),
+                "{step} of {n}"
+            );
+        }
     }
 
     #[test]

@@ -229,6 +229,13 @@ impl End {
         self.frames = (0..count).map(|flow| make(flow).to_vec()).collect();
     }
 
+    /// Has [`End::offer`] send them in an order that no prefetcher foresees.
+    pub fn scatter(&mut self) {
+        let (count, step) = (self.frames.len(), baton_ports::stride(self.frames.len()));
+        let order = (0..count).map(|at| at * step % count);
+        self.frames = order.map(|at| self.frames[at].clone()).collect();
+    }
+
     /// Sends up to `n` packets, at most a burst.
     pub fn offer(&mut self, n: usize) {
         let mut mbufs = [0u32; BURST];

@@ -29,8 +29,7 @@ impl Burst {
         // Nothing may panic while a packet is held here: it would be kept in memory for its drop, by
         // narrow stores, and copied from there by wide loads that wait for them.
         for (slot, &mbuf) in burst.packets.iter_mut().zip(raw) {
-            pool.prefetch(mbuf);
-            *slot = Some(Packet::from_raw(mbuf, pool));
+            *slot = Some(Packet::arriving(mbuf, pool));
         }
         burst.len = raw.len().min(BURST);
         burst

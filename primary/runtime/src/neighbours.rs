@@ -12,7 +12,7 @@ use crate::setup::{Mac, PortId};
 use crate::zone::{Declare, Init, Live, Opener, Size, Zone, ZoneError, ZoneSize};
 use baton_schema::{Policy, Record};
 use baton_shared_state::Region;
-use baton_shared_state::sync::Ordering;
+use baton_shared_state::sync::{AtomicU64, Ordering};
 use std::net::Ipv4Addr;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -31,13 +31,24 @@ pub struct Neighbour {
 
 const SLOTS: usize = 4096;
 const STRIDE: usize = core::mem::size_of::<Neighbour>();
+const WORDS: usize = STRIDE / size_of::<u64>();
+/// Words of a slot.
+const KEY: usize = 0;
+const MAC: usize = 1;
+const SEEN: usize = 2;
 /// Slots looked at before a full neighbourhood gives one up.
 const PROBES: usize = 16;
 
 /// A view of all neighbours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Neighbours {
-    region: Region,
+    slots: &'static [[AtomicU64; WORDS]; SLOTS],
+}
+
+impl core::fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Neighbours({SLOTS} slots)")
+    }
 }
 
 impl Neighbours {
@@ -45,11 +56,21 @@ impl Neighbours {
     #[inline]
     pub fn get(&self, port: PortId, address: Ipv4Addr) -> Option<Mac> {
         let key = key(port, address);
-        let slot = (0..PROBES)
-            .map(|probe| slot(key, probe))
-            .find(|&slot| self.word(slot, 0) == key)?;
-        let [_, _, mac @ ..] = self.word(slot, 8).to_be_bytes();
-        Some(Mac(mac))
+        let home = slot(key, 0);
+        let at = match self.word(home, KEY) == key {
+            true => home,
+            false => self.find_further(key)?,
+        };
+        let [_, _, mac @ ..] = self.word(at, MAC).to_be_bytes();
+        // The slot may have become another's between the two loads.
+        (self.word(at, KEY) == key).then_some(Mac(mac))
+    }
+
+    /// The slot of a neighbour that is not in its first one.
+    #[cold]
+    fn find_further(&self, key: u64) -> Option<usize> {
+        let mut further = (1..PROBES).map(|probe| slot(key, probe));
+        further.find(|&slot| self.word(slot, KEY) == key)
     }
 
     /// Learns or refreshes a neighbour. Only shard 0's owner may.
@@ -57,56 +78,57 @@ impl Neighbours {
         let key = key(port, address);
         let mine = (0..PROBES)
             .map(|probe| slot(key, probe))
-            .find(|&slot| self.word(slot, 0) == key);
+            .find(|&slot| self.word(slot, KEY) == key);
         let slot = mine.unwrap_or_else(|| self.make_room(key));
         let [a, b, c, d, e, f] = mac.0;
-        self.store(slot, 8, u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
-        self.store(slot, 16, u64::from(now_s));
-        self.store(slot, 0, key);
+        self.store(slot, MAC, u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+        self.store(slot, SEEN, u64::from(now_s));
+        self.store(slot, KEY, key);
     }
 
     /// A free slot for `key`, or the one that was silent longest, emptied.
     fn make_room(&self, key: u64) -> usize {
         let slots = || (0..PROBES).map(|probe| slot(key, probe));
-        let free = slots().find(|&slot| self.word(slot, 0) == 0);
+        let free = slots().find(|&slot| self.word(slot, KEY) == 0);
         free.unwrap_or_else(|| {
             let oldest = slots()
-                .min_by_key(|&slot| self.word(slot, 16))
+                .min_by_key(|&slot| self.word(slot, SEEN))
                 .unwrap_or_default();
-            self.store(oldest, 0, 0);
+            self.store(oldest, KEY, 0);
             oldest
         })
     }
 
-    fn word(&self, slot: usize, offset: usize) -> u64 {
-        self.region
-            .u64(slot * STRIDE + offset)
-            .load(Ordering::Acquire)
+    #[inline]
+    fn word(&self, slot: usize, word: usize) -> u64 {
+        self.slots[slot][word].load(Ordering::Acquire)
     }
 
-    fn store(&self, slot: usize, offset: usize, value: u64) {
-        self.region
-            .u64(slot * STRIDE + offset)
-            .store(value, Ordering::Release);
+    fn store(&self, slot: usize, word: usize, value: u64) {
+        self.slots[slot][word].store(value, Ordering::Release);
     }
 
     /// A view over a zone's bytes.
     pub(crate) fn over(region: Region) -> Neighbours {
-        Neighbours { region }
+        let (slots, _) = region.u64s(0, SLOTS * WORDS).as_chunks();
+        let slots = slots.first_chunk();
+        Neighbours {
+            slots: slots.expect("as many as were asked for"),
+        }
     }
 
     /// A view over private memory, for tests.
     pub fn private() -> Neighbours {
-        Neighbours {
-            region: Region::private(SLOTS * STRIDE),
-        }
+        Neighbours::over(Region::private(SLOTS * STRIDE))
     }
 }
 
+#[inline]
 fn key(port: PortId, address: Ipv4Addr) -> u64 {
     (u64::from(port.0) + 1) << 48 | u64::from(u32::from(address))
 }
 
+#[inline]
 fn slot(key: u64, probe: usize) -> usize {
     let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     (hash as usize + probe) % SLOTS
@@ -130,9 +152,14 @@ impl Zone for Neighbours {
         _policy: Policy,
         opener: &mut Opener<'_>,
     ) -> Result<Neighbours, ZoneError> {
-        Ok(Neighbours {
-            region: opener.zone("neighbour")?.region,
-        })
+        let region = opener.zone("neighbour")?.region;
+        match region.slice(0, SLOTS * STRIDE) {
+            Ok(region) => Ok(Neighbours::over(region)),
+            Err(why) => Err(ZoneError::Corrupt {
+                name: "neighbour".into(),
+                why: why.to_string(),
+            }),
+        }
     }
 }
 

@@ -155,6 +155,12 @@ impl Routes {
         self.hop(self.lpm.lookup(dst)?)
     }
 
+    /// Brings what says the next hop towards an address into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self, dst: u32) {
+        self.lpm.prefetch(dst);
+    }
+
     /// The numbers of the next hops towards many addresses; `NO_ROUTE` where there is none.
     #[inline]
     pub fn lookup_burst(&self, dst: &[u32], numbers: &mut [u16]) {

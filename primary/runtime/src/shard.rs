@@ -113,15 +113,14 @@ impl<D: Datapath> Shard<D> {
 
     /// Sends a packet: it leaves at the end of the burst, in the order of the calls. One whose buffer is part of a
     /// chain, or whose bytes others read, is freed and counted as forgotten: that is for [`Shard::transmit_chain`].
-    #[inline]
+    #[inline(always)]
     pub fn transmit(&mut self, port: PortId, packet: Packet) {
         let (len, is_plain) = (packet.len(), packet.line().is_plain());
         let m = packet.into_raw();
         if is_plain {
             self.io.transmit(port, m, len);
         } else {
-            self.io.counters.count(Count::Forgotten, 1);
-            self.io.free(m);
+            self.io.forget(m);
         }
     }
 
@@ -250,20 +249,27 @@ impl Io {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn transmit(&mut self, port: PortId, mbuf: u32, len: usize) {
         let port = usize::from(port.0);
         let Some(stage) = self.stages.get_mut(port) else {
-            self.counters.count(Count::Forgotten, 1);
-            self.free(mbuf);
-            return;
+            return self.forget(mbuf);
         };
+        let at = stage.len % BURST;
         stage.bytes += len as u64;
-        stage.mbufs[stage.len] = mbuf;
-        stage.len += 1;
+        stage.mbufs[at] = mbuf;
+        stage.len = at + 1;
         if stage.len == BURST {
             self.flush_port(port);
         }
+    }
+
+    /// Frees a packet that cannot leave, which is the program's mistake.
+    #[cold]
+    #[inline(never)]
+    fn forget(&mut self, mbuf: u32) {
+        self.counters.count(Count::Forgotten, 1);
+        self.free(mbuf);
     }
 
     /// What the last burst gave to other shards, in its order.

@@ -1,7 +1,6 @@
 //! Bursts: the choice of the path, and the scalar one.
 
 use super::{Lpm, NO_ROUTE, Path};
-use crate::table::prefetch;
 
 const AHEAD: usize = 64;
 
@@ -26,7 +25,7 @@ fn scalar(lpm: &Lpm, addresses: &[u32], next_hops: &mut [u16]) {
     let parts = addresses.chunks(AHEAD).zip(next_hops.chunks_mut(AHEAD));
     for (addresses, next_hops) in parts {
         for address in addresses {
-            prefetch(&raw const lpm.tbl24[*address as usize >> 9]);
+            lpm.prefetch(*address);
         }
         for (address, next_hop) in addresses.iter().zip(next_hops) {
             *next_hop = lpm.lookup(*address).unwrap_or(NO_ROUTE);

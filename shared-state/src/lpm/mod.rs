@@ -53,6 +53,7 @@ use thiserror::Error;
 pub use writer::LpmWriter;
 
 use crate::region::{Region, RegionError};
+use crate::simd::prefetch;
 use crate::sync::{AtomicU32, Ordering};
 
 /// No route, in the result of [`Lpm::lookup_burst`].
@@ -185,6 +186,12 @@ impl Lpm {
             entry = self.default.load(Ordering::Acquire);
         }
         entry.checked_sub(1).map(|next_hop| next_hop as u16)
+    }
+
+    /// Brings the entry of an address (host byte order) into the processor's cache.
+    #[inline]
+    pub fn prefetch(&self, address: u32) {
+        prefetch(&raw const self.tbl24[address as usize >> 9]);
     }
 
     /// Looks up many addresses (host byte order); [`NO_ROUTE`] where there is none. As many as the

@@ -3,8 +3,8 @@
 
 use super::layout::{LEVELS, LINE_WORDS, WIDE_LEVELS, slot};
 use super::{Lpm6, NODE, PARTS, Path, best_of};
+use crate::simd::prefetch;
 use crate::sync::Ordering;
-use crate::table::prefetch;
 
 const AT_ONCE: usize = 32;
 

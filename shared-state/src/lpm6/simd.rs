@@ -17,8 +17,8 @@ use core::arch::x86_64::*;
 
 use super::layout::{LINE_WORDS, WIDE_LEVELS};
 use super::{COUNT, Lpm6, NODE, OWN, PARTS, node};
+use crate::simd::prefetch;
 use crate::sync::{AtomicU32, Ordering};
-use crate::table::prefetch;
 
 const BURST: usize = 32;
 const LANES: usize = 16;

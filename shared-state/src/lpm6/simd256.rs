@@ -5,8 +5,8 @@ use core::arch::x86_64::*;
 
 use super::layout::{LINE_WORDS, WIDE_LEVELS};
 use super::{COUNT, Lpm6, NODE, OWN, PARTS, burst, node};
+use crate::simd::prefetch;
 use crate::sync::{AtomicU32, Ordering};
-use crate::table::prefetch;
 
 const LANES: usize = 8;
 const BURST: usize = 32;

@@ -28,11 +28,16 @@ impl Packet {
     /// When the pool has no such mbuf.
     #[inline]
     pub fn from_raw(m: u32, pool: Pool) -> Packet {
-        let line = pool.line(m);
-        let (mut off, mut len) = (line.data_off(), line.data_len());
-        if u32::from(off) + u32::from(len) > pool.chunk() {
-            (off, len) = (0, 0);
-        }
+        let (off, len) = pool.packet(m);
+        Packet { pool, m, off, len }
+    }
+
+    /// The same for one that has just arrived: its first bytes are on their way into the processor's cache.
+    #[inline]
+    pub fn arriving(m: u32, pool: Pool) -> Packet {
+        let (off, len) = pool.packet(m);
+        // Before there is a packet: what may panic while there is one keeps it in memory, for its drop.
+        crate::simd::prefetch(pool.chunk_ptr(m).wrapping_add(off.into()));
         Packet { pool, m, off, len }
     }
 
@@ -95,6 +100,18 @@ impl Packet {
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`; nobody else reads them either (I1), and `&mut self` is unique.
         unsafe { core::slice::from_raw_parts_mut(self.start(), self.len()) }
+    }
+
+    /// The first `N` bytes from the packet's first on, also where it has fewer: what follows its end is left
+    /// over from earlier. `None` for an empty packet, and where the chunk ends sooner.
+    #[inline]
+    pub fn head<const N: usize>(&self) -> Option<&[u8; N]> {
+        if self.len == 0 || usize::from(self.off) + N > self.pool.chunk() as usize {
+            return None;
+        }
+        // SAFETY: as in `data`, whose bytes are the first of these: the others were just seen to lie in the
+        // chunk, which is this packet's alone, since one of a buffer that is not plain is empty.
+        Some(unsafe { &*self.start().cast::<[u8; N]>() })
     }
 
     #[inline]

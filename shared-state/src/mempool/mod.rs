@@ -213,12 +213,6 @@ impl Pool {
         (start, usize::from(len))
     }
 
-    /// Brings the first bytes of the packet in a buffer into the processor's cache.
-    #[inline]
-    pub fn prefetch(self, m: u32) {
-        crate::table::prefetch(self.bytes(m).0);
-    }
-
     /// Offset and length of the packet in a buffer; (0, 0) if what is stored leaves the chunk.
     #[inline]
     pub fn packet(self, m: u32) -> (u16, u16) {

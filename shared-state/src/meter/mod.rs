@@ -156,7 +156,7 @@ impl Meters {
     /// Brings a meter into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        crate::table::prefetch(self.words.as_ptr().wrapping_add(id as usize * WORDS));
+        crate::simd::prefetch(self.words.as_ptr().wrapping_add(id as usize * WORDS));
     }
 }
 

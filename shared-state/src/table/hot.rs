@@ -17,7 +17,7 @@ use core::marker::PhantomData;
 use baton_schema::{Loss, Migrate, Record};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{RawRecords, TableError};
+use super::{RawRecords, TableError, words};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -211,10 +211,23 @@ impl<H: HotWords> Hot<H> {
     /// When there is no such row.
     #[inline]
     pub fn count(&self, id: u32, packets: u64, bytes: u64, now: u32) {
-        let at = self.at(id);
-        self.add(at + H::PACKETS, packets);
-        self.add(at + H::BYTES, bytes);
-        let seen = self.word(at + H::LAST_SEEN);
+        let row = words::row(self.words, id, size_of::<H>() / size_of::<u32>());
+        let seen = &row[H::LAST_SEEN / size_of::<u32>()];
+        match H::WIDTH {
+            Width::W32 => {
+                let counter = |at: usize| &row[at / size_of::<u32>()];
+                let (all, sum) = (counter(H::PACKETS), counter(H::BYTES));
+                all.store(all.load(Relaxed).wrapping_add(packets as u32), Relaxed);
+                sum.store(sum.load(Relaxed).wrapping_add(bytes as u32), Relaxed);
+            }
+            Width::W64 => {
+                let row = words::row(self.wide, id, size_of::<H>() / size_of::<u64>());
+                let counter = |at: usize| &row[at / size_of::<u64>()];
+                let (all, sum) = (counter(H::PACKETS), counter(H::BYTES));
+                all.store(all.load(Relaxed).wrapping_add(packets), Relaxed);
+                sum.store(sum.load(Relaxed).wrapping_add(bytes), Relaxed);
+            }
+        }
         if seen.load(Relaxed) != now {
             seen.store(now, Relaxed);
         }
@@ -268,7 +281,7 @@ impl<H: HotWords> Hot<H> {
     #[inline]
     pub fn prefetch(&self, id: u32) {
         let at = id as usize * size_of::<H>();
-        super::prefetch(self.region.as_ptr().wrapping_add(at));
+        crate::simd::prefetch(self.region.as_ptr().wrapping_add(at));
     }
 
     /// The flags of a row.

@@ -21,9 +21,10 @@
 use thiserror::Error;
 
 use super::line::{ENTRIES, Line, WORDS, entry_of};
-use super::{NO_ID, TableError, check_number, prefetch};
+use super::{NO_ID, TableError, check_number};
 use crate::limits::MAX_SHARDS;
 use crate::region::Region;
+use crate::simd::prefetch;
 use crate::sync::{AtomicU64, Ordering};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"idx1");

@@ -14,12 +14,10 @@ use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::TableError;
 use super::words::{self, WORD};
-use super::{TableError, prefetch};
 use crate::region::Region;
 use crate::sync::{AtomicU64, Ordering, fence};
-
-const CACHE_LINE: usize = 64;
 
 /// Keys of one type, by id.
 pub struct Keys<K> {
@@ -143,12 +141,7 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// Brings a slot into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        let slot = self.words.as_ptr().wrapping_add(id as usize * Self::WORDS);
-        prefetch(slot);
-        if !CACHE_LINE.is_multiple_of(Self::STRIDE) {
-            // Some slots lie in two lines.
-            prefetch(slot.wrapping_add(Self::WORDS - 1));
-        }
+        words::prefetch_row(self.words, id, Self::WORDS);
     }
 
     #[inline]

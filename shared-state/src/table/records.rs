@@ -14,7 +14,7 @@ use core::marker::PhantomData;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::words::{self, WORD};
-use super::{TableError, check_number, prefetch};
+use super::{TableError, check_number};
 use crate::region::Region;
 use crate::sync::AtomicU64;
 
@@ -158,7 +158,7 @@ impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     /// Brings a record into the processor's cache.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        prefetch(self.words.as_ptr().wrapping_add(id as usize * Self::WORDS));
+        words::prefetch_row(self.words, id, Self::WORDS);
     }
 
     /// Records in the array.

@@ -2,21 +2,34 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::simd::prefetch;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Bytes of a word.
 pub(super) const WORD: usize = size_of::<u64>();
+const CACHE_LINE: usize = 64;
 
 /// The words of row `id`, each row having `n`.
 ///
 /// # Panics
 /// When there is no such row.
 #[inline(always)]
-pub(super) fn row(words: &'static [AtomicU64], id: u32, n: usize) -> &'static [AtomicU64] {
+pub(super) fn row<W>(words: &'static [W], id: u32, n: usize) -> &'static [W] {
     let from = id as usize * n;
     match words.get(from..from + n) {
         Some(row) => row,
         None => no_row(id, words.len() / n),
+    }
+}
+
+/// Brings row `id` into the processor's cache; one that does not exist is let be.
+#[inline(always)]
+pub(super) fn prefetch_row(words: &'static [AtomicU64], id: u32, n: usize) {
+    let row = words.as_ptr().wrapping_add(id as usize * n);
+    prefetch(row);
+    if !CACHE_LINE.is_multiple_of(n * WORD) {
+        // Some rows lie in two lines.
+        prefetch(row.wrapping_add(n - 1));
     }
 }
 

@@ -4,7 +4,7 @@
 //! A set is a list of chunks of which only the first, the newest, may have room. An id that goes
 //! out of the middle is replaced by the newest of its set.
 
-use crate::table::prefetch;
+use crate::simd::prefetch;
 
 /// Ids in a chunk.
 pub(super) const IDS_PER_CHUNK: usize = 14;
