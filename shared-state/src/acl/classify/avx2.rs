@@ -55,7 +55,7 @@ pub(super) fn ids6(tables: &Tables, keys: &[Key6], ids: &mut Ids) -> usize {
 pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &mut [u32]) {
     let mut kept = 0;
     for k in 0..pending.n {
-        let i = usize::from(pending.at[k]) % CHUNK;
+        let i = pending.header(k) % CHUNK;
         let rows = rows(block, ids, i);
         let mut slot = None;
         for half in 0..2 {

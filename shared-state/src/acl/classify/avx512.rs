@@ -17,10 +17,6 @@ const WORDS: usize = BLOCK_RULES / 64;
 #[repr(align(64))]
 struct Words([u64; 16]);
 
-/// Bits found, for each pending header.
-#[repr(align(64))]
-struct Slots([u32; CHUNK]);
-
 /// The classes of the first headers of a chunk, a multiple of 16: how many there were.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 pub(super) fn ids4(tables: &Tables, keys: &[Key4], ids: &mut Ids) -> usize {
@@ -81,16 +77,22 @@ pub(super) fn ids6(tables: &Tables, keys: &[Key6], ids: &mut Ids) -> usize {
 
 /// The action of the first rule of category 0 in a block; who has none stays pending.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &mut [u32]) {
+pub(super) fn first(
+    block: &Block,
+    ids: &Ids,
+    pending: &mut Pending,
+    slots: &mut [u32],
+    actions: &mut [u32],
+) {
     // SAFETY: a block has sixteen masks of 64 bytes.
     let mask = unsafe { _mm512_loadu_si512(block.categories.as_ptr().cast()) };
     let n = pending.n.min(actions.len()).min(ids.fields[0].len());
-    let mut slots = Slots([BLOCK_RULES as u32; CHUNK]);
+    let n = n.min(slots.len()).min(pending.at.len() - LANES);
     let mut words = Words([0; 16]);
     words.0[WORDS] = 1;
     for group in (0..n).step_by(LANES) {
         let rows = rows(block, &classes(ids, pending, group));
-        let lanes = slots.0[group..n.min(group + LANES)].iter_mut();
+        let lanes = slots[group..n.min(group + LANES)].iter_mut();
         for (lane, slot) in lanes.enumerate() {
             *slot = slot_of(_mm512_and_si512(and(block, &rows, lane), mask), &mut words);
         }
@@ -100,10 +102,10 @@ pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &m
     let mut kept = 0;
     for group in (0..n).step_by(LANES) {
         let lanes = ((1u32 << (n - group).min(LANES)) - 1) as u16;
-        // SAFETY: sixteen words of this thread; groups end where the array does.
-        let slots = unsafe { _mm512_load_si512(slots.0.as_ptr().add(group).cast()) };
+        // SAFETY: sixteen words of this thread; groups end where the array does, a multiple of 16.
+        let slots = unsafe { _mm512_loadu_si512(slots.as_ptr().add(group).cast()) };
         let at = at(pending, group);
-        // SAFETY: slots are 0 to 512, and a block has more actions.
+        // SAFETY: slots are 0 to 512, those of earlier headers too, and a block has more actions.
         let found = unsafe { _mm512_i32gather_epi32::<4>(slots, block.actions.as_ptr().cast()) };
         // SAFETY: the lanes of `lanes` are headers of the chunk that `actions` is for, by their
         // order where all are pending, else by their numbers.
@@ -155,6 +157,10 @@ fn slot_of(bits: __m512i, words: &mut Words) -> u32 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn at(pending: &Pending, group: usize) -> __m512i {
+    if pending.all {
+        let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        return _mm512_add_epi32(lanes, _mm512_set1_epi32(group as i32));
+    }
     // SAFETY: the array has room for sixteen numbers from any group on.
     let at = unsafe { _mm_loadu_si128(pending.at.as_ptr().add(group).cast()) };
     _mm512_and_si512(

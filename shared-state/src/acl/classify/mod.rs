@@ -93,51 +93,62 @@ pub(super) struct Ids<'a> {
     fields: [&'a mut [u32]; 5],
 }
 
-/// Where [`Ids`] of up to `N` headers, a multiple of 16, lie: a small call need not clear the room
-/// that a chunk takes.
+/// Where [`Ids`], slots and [`Pending`] of up to `N` headers, a multiple of 16, lie; `M` is 16 more. A small
+/// call need not clear the room that a chunk takes.
 #[repr(C, align(64))]
-struct Room<const N: usize>([[u32; N]; 5]);
+struct Room<const N: usize, const M: usize> {
+    fields: [[u32; N]; 5],
+    slots: [u32; N],
+    at: [u8; M],
+}
 
-impl<const N: usize> Room<N> {
+impl<const N: usize, const M: usize> Room<N, M> {
     #[inline]
-    fn new() -> Room<N> {
-        const { assert!(N <= CHUNK && N.is_multiple_of(16)) };
-        Room([[0; N]; 5])
+    fn new() -> Room<N, M> {
+        const { assert!(N <= CHUNK && N.is_multiple_of(16) && M == N + 16) };
+        Room {
+            fields: [[0; N]; 5],
+            slots: [0; N],
+            at: [0; M],
+        }
     }
 
     #[inline]
-    fn ids(&mut self) -> Ids<'_> {
-        Ids {
-            fields: self.0.each_mut().map(|field| &mut field[..]),
+    fn scratch(&mut self) -> Scratch<'_> {
+        Scratch {
+            ids: Ids {
+                fields: self.fields.each_mut().map(|field| &mut field[..]),
+            },
+            slots: &mut self.slots,
+            at: &mut self.at,
         }
     }
 }
 
+/// What the headers of a chunk are worked on in.
+struct Scratch<'a> {
+    ids: Ids<'a>,
+    /// Bits found, for each pending header: 0 to [`BLOCK_RULES`], that is none.
+    slots: &'a mut [u32],
+    at: &'a mut [u8],
+}
+
 /// Headers of a chunk that no rule has matched yet.
-struct Pending {
-    /// The first `n` name headers of the chunk; the others are room for a register to spill.
-    at: [u8; CHUNK + 16],
+struct Pending<'a> {
+    /// The first `n` name headers of the chunk, unless it is `all`; 16 more are room for a register to spill.
+    at: &'a mut [u8],
     n: usize,
     /// Every header of the chunk, in order.
     all: bool,
 }
 
-impl Pending {
+impl Pending<'_> {
+    /// The header that stands at `k`.
     #[inline]
-    fn all(n: usize) -> Pending {
-        const ALL: [u8; CHUNK + 16] = {
-            let mut at = [0; CHUNK + 16];
-            let mut i = 0;
-            while i < CHUNK {
-                at[i] = i as u8;
-                i += 1;
-            }
-            at
-        };
-        Pending {
-            at: ALL,
-            n,
-            all: true,
+    fn header(&self, k: usize) -> usize {
+        match self.all {
+            true => k,
+            false => self.at[k].into(),
         }
     }
 }
@@ -165,11 +176,11 @@ impl Header for Key6 {
 /// The actions of category 0 for any number of headers.
 #[inline]
 pub(super) fn classify<K: Header>(tables: &Tables, path: Path, keys: &[K], actions: &mut [u32]) {
-    in_room(keys.len(), |ids| {
+    in_room(keys.len(), |scratch| {
         for (keys, actions) in keys.chunks(CHUNK).zip(actions.chunks_mut(CHUNK)) {
             let version = tables.version();
-            K::ids(tables, path, keys, ids);
-            first(tables, path, version, ids, actions);
+            K::ids(tables, path, keys, &mut scratch.ids);
+            first(tables, path, version, scratch, actions);
         }
     });
 }
@@ -182,23 +193,23 @@ pub(super) fn categories<K: Header>(
     categories: usize,
     actions: &mut [u32],
 ) {
-    in_room(keys.len(), |ids| {
+    in_room(keys.len(), |scratch| {
         let parts = actions.chunks_mut(CHUNK * categories);
         for (keys, actions) in keys.chunks(CHUNK).zip(parts) {
             let version = tables.version();
-            K::ids(tables, path, keys, ids);
-            each_category(tables, path, version, ids, categories, actions);
+            K::ids(tables, path, keys, &mut scratch.ids);
+            each_category(tables, path, version, &scratch.ids, categories, actions);
         }
     });
 }
 
 /// Gives `work` room for as many headers at a time as a chunk has, or as there are if they are few.
 #[inline]
-fn in_room(headers: usize, work: impl FnOnce(&mut Ids)) {
+fn in_room(headers: usize, work: impl FnOnce(&mut Scratch)) {
     if headers <= SMALL {
-        work(&mut Room::<SMALL>::new().ids());
+        work(&mut Room::<SMALL, { SMALL + 16 }>::new().scratch());
     } else {
-        work(&mut Room::<CHUNK>::new().ids());
+        work(&mut Room::<CHUNK, { CHUNK + 16 }>::new().scratch());
     }
 }
 
@@ -236,17 +247,28 @@ fn ids6(tables: &Tables, path: Path, keys: &[Key6], ids: &mut Ids) {
 
 /// The first rule of category 0 in any block.
 #[inline]
-fn first(tables: &Tables, path: Path, version: &[AtomicU32], ids: &Ids, actions: &mut [u32]) {
+fn first(
+    tables: &Tables,
+    path: Path,
+    version: &[AtomicU32],
+    scratch: &mut Scratch,
+    actions: &mut [u32],
+) {
     if version.is_empty() {
         actions.fill(0);
     }
-    let mut pending = Pending::all(actions.len());
+    let Scratch { ids, slots, at } = scratch;
+    let mut pending = Pending {
+        at,
+        n: actions.len(),
+        all: true,
+    };
     for block in version {
         let block = tables.block(block);
         match path {
             // SAFETY: a view has only a path that the processor has.
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => unsafe { avx512::first(&block, ids, &mut pending, actions) },
+            Path::Avx512 => unsafe { avx512::first(&block, ids, &mut pending, slots, actions) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => unsafe { avx2::first(&block, ids, &mut pending, actions) },

@@ -50,7 +50,7 @@ fn put(tables: &Tables, addresses: [u32; 2], rest: (u16, u16, u8), i: usize, ids
 pub(super) fn first(block: &Block, ids: &Ids, pending: &mut Pending, actions: &mut [u32]) {
     let mut kept = 0;
     for k in 0..pending.n {
-        let i = usize::from(pending.at[k]);
+        let i = pending.header(k);
         let rows = rows(block, ids, i);
         let bits = |word: usize| {
             let mask = block.categories[word].load(Ordering::Relaxed);
