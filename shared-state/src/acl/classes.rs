@@ -427,9 +427,14 @@ impl Protos {
 
     /// Every class whose protocols a rule accepts.
     pub(super) fn inside(&self, proto: u8, mask: u8) -> impl Iterator<Item = u32> {
-        let mut inside: Vec<u32> = values(proto, mask)
-            .map(|value| self.cells.get(value))
-            .collect();
+        let mut inside: Vec<u32> = Vec::new();
+        for value in values(proto, mask) {
+            let class = self.cells.get(value);
+            // Most are like the one before: only the others are sorted.
+            if inside.last() != Some(&class) {
+                inside.push(class);
+            }
+        }
         inside.sort_unstable();
         inside.dedup();
         inside.into_iter()
@@ -439,7 +444,8 @@ impl Protos {
     fn split(&self, proto: u8, mask: u8) -> impl Iterator<Item = u32> {
         let outside = move |value: &usize| (*value as u8 ^ proto) & mask != 0;
         let is_outside = move |class: &u32| {
-            let mut others = (0..PROTOS).filter(outside);
+            let all = if mask == 0 { 0..0 } else { 0..PROTOS };
+            let mut others = all.filter(outside);
             others.any(|value| self.cells.get(value) == *class)
         };
         self.inside(proto, mask).filter(is_outside)
@@ -447,5 +453,11 @@ impl Protos {
 }
 
 fn values(proto: u8, mask: u8) -> impl Iterator<Item = usize> {
-    (0..PROTOS).filter(move |value| (*value as u8 ^ proto) & mask == 0)
+    let one = usize::from(proto);
+    let among = if mask == u8::MAX {
+        one..one + 1
+    } else {
+        0..PROTOS
+    };
+    among.filter(move |value| (*value as u8 ^ proto) & mask == 0)
 }

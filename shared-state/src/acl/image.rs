@@ -30,7 +30,7 @@ pub(super) struct Image {
 impl Image {
     /// Of rules and the row of each class.
     pub(super) fn new(rules: Vec<u32>, classes: impl Iterator<Item = Bits>) -> Image {
-        let mut rows = Rows::for_up_to(BLOCK_RULES);
+        let mut rows = Rows::for_up_to(BLOCK_RULES, words_of(rules.len()));
         let index = classes.map(|bits| rows.of(bits)).collect();
         Image {
             rules,
@@ -99,6 +99,7 @@ impl Image {
     /// Puts a rule in slot `at`; the classes that it accepts are set in `accepted`.
     pub(super) fn insert(&mut self, at: usize, id: u32, accepted: &[u64]) {
         const NONE: u16 = u16::MAX;
+        let words = words_of(self.rules.len() + 1);
         let mut new = vec![NONE; self.rows.len() * 2];
         // At most as many more as there are classes that it accepts, which are few.
         let mut rows = Vec::with_capacity(self.rows.len() + self.rows.len() / 4 + 16);
@@ -109,7 +110,7 @@ impl Image {
             let to = &mut new[*row as usize * 2 + accepts as usize];
             if *to == NONE {
                 *to = rows.len() as u16;
-                rows.push(spread(&self.rows[*row as usize], at, accepts));
+                rows.push(spread(&self.rows[*row as usize], at, accepts, words));
             }
             *row = *to;
         }
@@ -119,8 +120,9 @@ impl Image {
 
     /// Takes the rule in slot `at` out.
     pub(super) fn remove(&mut self, at: usize) {
+        let words = words_of(self.rules.len());
         self.rules.remove(at);
-        self.map_rows(|bits| close(bits, at));
+        self.map_rows(|bits| close(bits, at, words));
     }
 
     /// Splits a block in two, the better rules first.
@@ -162,7 +164,7 @@ impl Image {
 
     /// Changes every row, and lets those that became equal be one.
     fn map_rows(&mut self, change: impl Fn(&Bits) -> Bits) {
-        let mut rows = Rows::for_up_to(self.rows.len());
+        let mut rows = Rows::for_up_to(self.rows.len(), words_of(self.rules.len()));
         let mut used = vec![false; self.rows.len()];
         self.index.iter().for_each(|row| used[*row as usize] = true);
         let old = self.rows.iter().zip(used);
@@ -181,22 +183,27 @@ pub(super) fn set(bits: &mut [u64], i: usize) {
     bits[i / 64] |= 1 << (i % 64);
 }
 
-/// Moves the bits from `at` on up by one, and puts `bit` there.
-fn spread(bits: &Bits, at: usize, bit: u64) -> Bits {
+/// The words in which so many rules have bits; all others of a row are zero.
+fn words_of(rules: usize) -> usize {
+    rules.div_ceil(64).min(BLOCK_RULES / 64)
+}
+
+/// Moves the bits from `at` on up by one, and puts `bit` there. Only the first `words` are not zero then.
+fn spread(bits: &Bits, at: usize, bit: u64, words: usize) -> Bits {
     let (word, low) = (at / 64, (1u64 << (at % 64)) - 1);
     let mut out = *bits;
     out[word] = bits[word] & low | bit << (at % 64) | (bits[word] & !low) << 1;
-    for i in word + 1..out.len() {
+    for i in word + 1..words.min(out.len()) {
         out[i] = bits[i] << 1 | bits[i - 1] >> 63;
     }
     out
 }
 
-/// Takes bit `at` out and moves the bits after it down by one.
-fn close(bits: &Bits, at: usize) -> Bits {
+/// Takes bit `at` out and moves the bits after it down by one. Only the first `words` were not zero.
+fn close(bits: &Bits, at: usize, words: usize) -> Bits {
     let (word, low) = (at / 64, (1u64 << (at % 64)) - 1);
     let mut out = *bits;
-    for i in word..out.len() {
+    for i in word..words.min(out.len()) {
         let carry = bits.get(i + 1).map_or(0, |next| next << 63);
         out[i] = bits[i] >> 1 | carry;
     }
@@ -231,15 +238,18 @@ struct Rows {
     list: Vec<Bits>,
     /// Where a row's hash leads, and the places after it: its number plus 1, or 0. A power of two, half of it empty.
     places: Vec<u16>,
+    /// The words that are not zero in all of them: the others say nothing.
+    words: usize,
 }
 
 impl Rows {
-    /// Only the row of zeros; others come without growing, up to `n`.
-    fn for_up_to(n: usize) -> Rows {
+    /// Only the row of zeros; others come without growing, up to `n`, of which only the first `words` are not zero.
+    fn for_up_to(n: usize, words: usize) -> Rows {
         let places = (2 * (n + 1)).next_power_of_two();
         let mut rows = Rows {
             list: Vec::with_capacity(n + 1),
             places: vec![0; places],
+            words,
         };
         rows.of([0; 8]);
         rows
@@ -261,7 +271,7 @@ impl Rows {
     /// The number of a row, or the place where it would be named.
     fn find(&self, bits: &Bits) -> Result<u16, usize> {
         let last = self.places.len() - 1;
-        let mut place = mixed(bits) as usize & last;
+        let mut place = mixed(&bits[..self.words]) as usize & last;
         loop {
             match self.places[place].checked_sub(1) {
                 None => return Err(place),
@@ -282,9 +292,9 @@ impl Rows {
     }
 }
 
-/// A hash of a row, of eight products that do not wait for each other, high halves folded in: without them all
+/// A hash of a row's words, of products that do not wait for each other, high halves folded in: without them all
 /// high bits of words would be alike.
-fn mixed(bits: &Bits) -> u64 {
+fn mixed(bits: &[u64]) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
     let words = bits.iter().enumerate();
     let sum = words.fold(0u64, |sum, (i, word)| {
@@ -330,7 +340,7 @@ mod tests {
 
     #[test]
     fn equal_rows_are_one_row_however_many_there_are() {
-        let mut rows = Rows::for_up_to(0);
+        let mut rows = Rows::for_up_to(0, 8);
         let row = |i: u64| core::array::from_fn(|word| if word as u64 == i % 8 { i } else { 0 });
         for round in 0..2 {
             for i in 1..=5_000 {
@@ -349,12 +359,12 @@ mod tests {
                 let mut want = bools(&bits);
                 want.insert(at, bit);
                 want.truncate(512);
-                assert_eq!(bools(&spread(&bits, at, bit.into())), want);
+                assert_eq!(bools(&spread(&bits, at, bit.into(), 8)), want);
             }
             let mut want = bools(&bits);
             want.remove(at);
             want.push(false);
-            assert_eq!(bools(&close(&bits, at)), want);
+            assert_eq!(bools(&close(&bits, at, 8)), want);
             let mut want = vec![false; at];
             want.extend(bools(&bits));
             want.truncate(512);
