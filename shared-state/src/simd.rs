@@ -1,5 +1,5 @@
-//! Which instructions work on a burst: chosen once, when a table is opened. All ways give the same results.
-//! And the one that asks for a cache line.
+//! Which instructions work on a burst: chosen once, when a table is opened or a program begins. All ways give
+//! the same results. And the one instruction that asks for a cache line.
 
 /// A way to work on many values at once; the better ones are the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

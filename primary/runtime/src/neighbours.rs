@@ -4,7 +4,9 @@
 //! ```text
 //!   slot   | port + 1 : 16 | 0 : 16 | address : 32 |   mac : 48 in the low bits   |   last seen, s   |
 //! ```
-//! Order: a new neighbour's mac is stored before the word that names it; a changed mac is one store.
+//! Order: a slot that changes hands is emptied, then a new neighbour's mac is stored, then the word that names
+//! it; a changed mac is one store. Readers look at that word again after the mac: a slot that changes hands
+//! twice in between, back to the same neighbour, is not noticed, and one lookup then has the other's mac.
 //! One writer (the owner of shard 0), any number of readers. Failure: a writer that dies between the
 //! two stores leaves an empty slot whose mac nobody reads.
 
@@ -189,8 +191,9 @@ mod tests {
                 Mac([2, 0, 0, 0, 0, n as u8]),
                 n,
             );
-            assert!(
-                all.get(PortId(0), Ipv4Addr::from(n)).is_some(),
+            assert_eq!(
+                all.get(PortId(0), Ipv4Addr::from(n)),
+                Some(Mac([2, 0, 0, 0, 0, n as u8])),
                 "neighbour {n} was not kept"
             );
         }

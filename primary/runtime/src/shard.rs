@@ -151,10 +151,7 @@ impl<D: Datapath> Shard<D> {
                 *slot = (owner, mbuf);
                 self.io.passed_len += 1;
             }
-            _ => {
-                self.io.counters.count(Count::Forgotten, 1);
-                self.io.free(mbuf);
-            }
+            _ => self.io.forget(mbuf),
         }
     }
 

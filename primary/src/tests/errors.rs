@@ -88,6 +88,39 @@ fn a_packet_too_long_for_the_next_link_is_answered_with_its_mtu() {
 }
 
 #[test]
+fn a_session_that_stands_changes_nothing_of_a_link_s_mtu() {
+    let mut lab = Lab::new(1, |text| {
+        text.replace(
+            "name    = \"outside\"",
+            "name    = \"outside\"\nmtu     = 1000",
+        )
+    });
+    lab.out(FROM_HOST.udp("10.0.0.7:5000", SERVER, b"short"));
+    let fits = FROM_HOST.udp("10.0.0.7:5000", SERVER, &[7; 1000 - 28]);
+    lab.out(fits);
+    let error = lab.turn(FROM_HOST.udp("10.0.0.7:5000", SERVER, &[7; 1001 - 28]));
+    assert_eq!((error.icmp, lab.dropped("too_big")), ((3, 4), 1));
+
+    let mut lab = Lab::new(1, |text| {
+        text.replace(
+            "name    = \"inside\"",
+            "name    = \"inside\"\nmtu     = 1000",
+        )
+    });
+    let seen = lab
+        .out(FROM_HOST.udp("10.0.0.7:5000", SERVER, b"short"))
+        .src;
+    let seen = seen.to_string();
+    lab.back(FROM_ROUTER.udp(SERVER, &seen, &[7; 1000 - 28]));
+    let (inside, outside) = lab.put(true, &[FROM_ROUTER.udp(SERVER, &seen, &[7; 1001 - 28])]);
+    assert_eq!((inside.len(), outside.len()), (0, 1), "{:?}", lab.drops());
+    assert_eq!(
+        (hear(&outside[0]).icmp, lab.dropped("too_big")),
+        ((3, 4), 1)
+    );
+}
+
+#[test]
 fn errors_are_rate_limited() {
     let mut lab = Lab::one_shard();
     let dying = Wire {

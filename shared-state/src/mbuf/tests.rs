@@ -65,6 +65,29 @@ fn the_next_holder_finds_the_packet_as_it_was_left() {
 }
 
 #[test]
+fn the_head_of_a_packet_ends_with_its_chunk_and_is_its_own_alone() {
+    let pool = pool();
+    let mut cache = pool.cache(0);
+    let mut packet = cache.alloc().unwrap();
+    assert_eq!(packet.head::<1>(), None, "an empty packet has none");
+    packet.append(3).unwrap().copy_from_slice(b"abc");
+    assert_eq!(
+        packet.head::<64>().map(|head| &head[..3]),
+        Some(&b"abc"[..])
+    );
+    let m = packet.into_raw();
+    pool.set_packet(m, 2048 - 64, 2);
+    let packet = Packet::from_raw(m, pool);
+    assert!(packet.head::<64>().is_some() && packet.head::<65>().is_none());
+    let m = packet.into_raw();
+    pool.line(m).reshape(1, line::SHARED);
+    let packet = Packet::from_raw(m, pool);
+    assert_eq!(packet.head::<1>(), None, "others read what is there");
+    pool.line(m).make_plain();
+    cache.free(packet);
+}
+
+#[test]
 fn a_dropped_packet_is_free_again() {
     let pool = pool();
     let mut cache = pool.cache(0);

@@ -6,7 +6,7 @@
 //!
 //! - I1 a packet is common only if `parse` gives [`Headers`](crate::Headers) for it, and its column
 //!   says what they say; whatever is not understood is left alone;
-//! - I2 no lane reads another's words, or any that its frame did not have: bytes behind the end of a
+//! - I2 no lane heeds another's words, or any that its frame did not have: bytes behind the end of a
 //!   frame are whatever lies there, and never decide.
 //!
 //! Words are kept as they lie in the frame (read as little-endian): a ones' complement sum does not
@@ -14,6 +14,7 @@
 
 use super::{Common, ETHERTYPE_AND_VERSION, FRAGMENT, HEAD, LOW, TCP_HEAD, mac_word};
 use crate::Mac;
+use crate::checksum::fold;
 use crate::parse::{ETHERNET, IPV4, TCP, UDP};
 use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
@@ -26,7 +27,7 @@ const WIDE: usize = 8;
 type Words = [u64; WIDE];
 
 /// The port of a packet, as it decides whether it is a common one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Station {
     mac: u64,
     /// All ones if a checksum may be unfinished without saying so.
@@ -193,7 +194,7 @@ impl Part<'_> {
                 self.l4[i],
                 self.tcp[i],
             );
-            let total = big_endian(k >> 32);
+            let total = swapped_half(k >> 32);
             let protocol = l >> 24 & 0xff;
             let behind = total.wrapping_sub(IPV4 as u64);
             let header = (k >> 16) + (l & 0xffff_ffff_ffff) + (a & LOW) + (a >> 32);
@@ -201,7 +202,7 @@ impl Part<'_> {
             let mut wrong = self.station[i] << 16
                 | (k & 0x00ff_ffff) ^ u64::from(ETHERTYPE_AND_VERSION)
                 | l & u64::from(FRAGMENT)
-                | fold(header) ^ 0xffff
+                | u64::from(fold(header)) ^ 0xffff
                 | below(l >> 16 & 0xff, 2)
                 | below(source, 1)
                 | below(source ^ 127, 1)
@@ -212,15 +213,15 @@ impl Part<'_> {
             let is_udp = below(protocol ^ u64::from(UDP), 1);
             let is_tcp = below(protocol ^ u64::from(TCP), 1);
             let (udp, tcp) = (0u64.wrapping_sub(is_udp), 0u64.wrapping_sub(is_tcp));
-            let udp_len = big_endian(p >> 32);
+            let udp_len = swapped_half(p >> 32);
             let tcp_len = t >> 18 & 0x3c;
             let udp_wrong = below(udp_len, 8) | below(behind, udp_len);
             let tcp_wrong =
                 below(tcp_len, 20) | below(behind, tcp_len) | below(self.len[i], TCP_HEAD as u64);
             wrong |= udp & udp_wrong | tcp & tcp_wrong | 1 ^ is_udp ^ is_tcp;
             let checksum = (p & udp | t & tcp) >> 48;
-            let l4_len = p >> 32 & 0xffff & udp | swapped(behind) & tcp;
-            let pseudo = fold((a & LOW) + (a >> 32) + (protocol << 8) + l4_len);
+            let l4_len = p >> 32 & 0xffff & udp | swapped_half(behind) & tcp;
+            let pseudo = u64::from(fold((a & LOW) + (a >> 32) + (protocol << 8) + l4_len));
             wrong |= below(checksum ^ pseudo, 1) & self.detect[i];
             let ports = p & LOW;
             let turned = (a.rotate_left(32), (ports >> 16 | ports << 16) & LOW);
@@ -233,7 +234,7 @@ impl Part<'_> {
     }
 }
 
-/// 1 if `a < b`, else 0; both below 2^63.
+/// 1 if `a < b`, else 0; both below 2^63, or the lane is wrong already.
 #[inline(always)]
 fn below(a: u64, b: u64) -> u64 {
     a.wrapping_sub(b) >> 63
@@ -245,25 +246,10 @@ fn either(a: u64, b: u64, mask: u64) -> u64 {
     a ^ (a ^ b) & mask
 }
 
-/// The big-endian number in the low two bytes of a word.
+/// The low two bytes of a word the other way round: a number out of a frame, or into one.
 #[inline(always)]
-fn big_endian(word: u64) -> u64 {
+fn swapped_half(word: u64) -> u64 {
     word >> 8 & 0xff | word << 8 & 0xff00
-}
-
-/// The low two bytes of a number, as they lie in a frame.
-#[inline(always)]
-fn swapped(number: u64) -> u64 {
-    big_endian(number)
-}
-
-/// A ones' complement sum of less than 2^51, in 16 bits; zero only for zero.
-#[inline(always)]
-fn fold(sum: u64) -> u64 {
-    let sum = (sum >> 32) + (sum & LOW);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    (sum >> 16) + (sum & 0xffff)
 }
 
 #[inline(always)]

@@ -154,7 +154,7 @@ pub fn set_mac_words(frame: &mut [u8], dst: u64, src: u64) {
 
 const LOW: u64 = 0xffff_ffff;
 
-/// The same as [`fold`] for sums of less than 20 bits.
+/// The same as [`fold`](crate::checksum::fold) for sums of less than 20 bits.
 #[inline(always)]
 fn fold_short(sum: u64) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);

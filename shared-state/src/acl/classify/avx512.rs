@@ -163,10 +163,9 @@ fn at(pending: &Pending, group: usize) -> __m512i {
     }
     // SAFETY: the array has room for sixteen numbers from any group on.
     let at = unsafe { _mm_loadu_si128(pending.at.as_ptr().add(group).cast()) };
-    _mm512_and_si512(
-        _mm512_cvtepu8_epi32(at),
-        _mm512_set1_epi32(CHUNK as i32 - 1),
-    )
+    // There are as many headers as numbers, but for those sixteen: a power of two.
+    let last = (pending.at.len() - LANES - 1) as i32;
+    _mm512_and_si512(_mm512_cvtepu8_epi32(at), _mm512_set1_epi32(last))
 }
 
 /// The classes of sixteen pending headers, by field.
@@ -176,7 +175,7 @@ fn classes(ids: &Ids, pending: &Pending, group: usize) -> [__m512i; 5] {
     let at = at(pending, group);
     ids.fields.each_ref().map(|field| {
         let field = field.as_ptr();
-        // SAFETY: groups end where the array does, and `at` is smaller than its length.
+        // SAFETY: groups end where the array does, and `at` is held below its length, a power of two.
         unsafe {
             if pending.all {
                 _mm512_load_si512(field.add(group).cast())

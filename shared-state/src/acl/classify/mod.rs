@@ -93,7 +93,7 @@ pub(super) struct Ids<'a> {
     fields: [&'a mut [u32]; 5],
 }
 
-/// Where [`Ids`], slots and [`Pending`] of up to `N` headers, a multiple of 16, lie; `M` is 16 more. A small
+/// Where [`Ids`], slots and [`Pending`] of up to `N` headers, a power of two, lie; `M` is 16 more. A small
 /// call need not clear the room that a chunk takes.
 #[repr(C, align(64))]
 struct Room<const N: usize, const M: usize> {
@@ -105,7 +105,7 @@ struct Room<const N: usize, const M: usize> {
 impl<const N: usize, const M: usize> Room<N, M> {
     #[inline]
     fn new() -> Room<N, M> {
-        const { assert!(N <= CHUNK && N.is_multiple_of(16) && M == N + 16) };
+        const { assert!(N <= CHUNK && N >= 16 && N.is_power_of_two() && M == N + 16) };
         Room {
             fields: [[0; N]; 5],
             slots: [0; N],

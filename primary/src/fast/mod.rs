@@ -16,6 +16,8 @@
 //! - F2 stage 3 takes a packet when all packets before it are done: what they opened or changed is
 //!   seen, by comparing rows and asking for neighbours then and not before.
 
+mod lanes;
+
 use crate::config::Nat;
 use crate::gateway::Gateway;
 use crate::links::Target;
@@ -23,17 +25,14 @@ use crate::session::{SessionKey, SessionLayout};
 use crate::state::{State, leads_from_outside};
 use crate::translate::Sender;
 use baton::prelude::{Burst, CsumSource, Packet, PortId, Setup, Shard};
-use baton_datapath::common::{
-    Common, Heads, RawEnd, Station, WINDOW, Which, mac_word, set_mac_words,
-};
+use baton_datapath::common::{Common, RawEnd, Station, Which, mac_word, set_mac_words};
 use baton_datapath::parse::TCP;
 use baton_datapath::tcp_state::TcpState;
 use baton_datapath::{L4, Mac};
 use baton_shared_state::BURST;
-use baton_shared_state::lpm::NO_ROUTE;
-use baton_shared_state::mbuf::CSUM_PARTIAL;
 use baton_shared_state::simd::Path;
 use baton_shared_state::table::NO_ID;
+use lanes::Lanes;
 use std::net::Ipv4Addr;
 use zerocopy::IntoBytes;
 
@@ -126,77 +125,6 @@ fn off() -> bool {
 #[cfg(not(test))]
 fn off() -> bool {
     false
-}
-
-/// The packets of a burst, as each stage leaves them to the next.
-#[derive(Debug)]
-struct Lanes {
-    heads: Heads,
-    ways: [Way; BURST],
-    destinations: [u32; BURST],
-    hashes: [u64; BURST],
-    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared.
-    candidates: [u32; BURST],
-    /// The next hops' numbers.
-    hops: [u16; BURST],
-}
-
-impl Default for Lanes {
-    fn default() -> Lanes {
-        Lanes {
-            heads: Heads::default(),
-            ways: [Way::Whole; BURST],
-            destinations: [0; BURST],
-            hashes: [0; BURST],
-            candidates: [NO_ID; BURST],
-            hops: [NO_ROUTE; BURST],
-        }
-    }
-}
-
-impl Lanes {
-    /// Stage 1, first half: what the frames say.
-    #[inline(never)]
-    fn read(&mut self, fast: &Fast, burst: &Burst) {
-        let len = burst.len().min(BURST);
-        for at in 0..len {
-            let known = burst.get(at).and_then(|packet| {
-                let line = packet.line();
-                let gate = fast.gates.get(usize::from(line.port()))?;
-                let window = packet.head::<WINDOW>()?;
-                (line.flags() & CSUM_PARTIAL == 0).then_some((gate, window, packet.len()))
-            });
-            match known {
-                Some((gate, window, len)) => {
-                    self.heads.put(at, window, len, &gate.station);
-                    self.ways[at] = gate.way;
-                }
-                None => self.heads.skip(at),
-            }
-        }
-        self.heads.read(len, fast.path);
-    }
-
-    /// Stage 2. Not inlined, as the other stages: each has the registers to itself.
-    #[inline(never)]
-    fn look_up<S: SessionLayout>(&mut self, state: &State<S>, len: usize) {
-        let len = len.min(BURST);
-        state
-            .routes
-            .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);
-        for at in 0..len {
-            let hash = self.hashes[at];
-            match self.ways[at] {
-                Way::Whole => {}
-                Way::Out => self.candidates[at] = state.sessions.candidate(hash),
-                Way::In => {
-                    let candidate = state.from_outside.candidate(hash);
-                    state.sessions.prefetch(candidate);
-                    self.candidates[at] = candidate;
-                }
-            }
-        }
-    }
 }
 
 /// The key of the session that a packet from its inside end belongs to; from outside, the same with
@@ -418,4 +346,27 @@ fn from_outside<S: SessionLayout>(
     let id = state.from_outside.find(hash, same)?;
     let (key, session) = state.sessions.get(id)?;
     Some((id, key, session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton::prelude::PortInfo;
+
+    #[test]
+    fn a_port_that_does_not_mark_unfinished_checksums_has_them_looked_for() {
+        for (csum, detect) in [(CsumSource::Detect, true), (CsumSource::Flagged, false)] {
+            let port = PortInfo {
+                id: PortId(0),
+                name: "outside".into(),
+                mac: baton::prelude::Mac([2, 0, 0, 0, 0, 1]),
+                mtu: 1500,
+                addresses: vec![],
+                csum,
+            };
+            let fast = Fast::new(&Setup::new(vec![port], vec![], 0, 1), None);
+            let station = Station::new(Mac([2, 0, 0, 0, 0, 1]), detect, true);
+            assert_eq!(fast.gates[0].station, station);
+        }
+    }
 }

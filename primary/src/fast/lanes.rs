@@ -1,0 +1,82 @@
+//! The packets of a burst on their way through the fast path, a column for each thing known of them.
+
+use super::{Fast, Way};
+use crate::session::SessionLayout;
+use crate::state::State;
+use baton::prelude::Burst;
+use baton_datapath::common::{Heads, WINDOW};
+use baton_shared_state::BURST;
+use baton_shared_state::lpm::NO_ROUTE;
+use baton_shared_state::mbuf::CSUM_PARTIAL;
+use baton_shared_state::table::NO_ID;
+
+/// The packets of a burst, as each stage leaves them to the next.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    pub(super) heads: Heads,
+    pub(super) ways: [Way; BURST],
+    pub(super) destinations: [u32; BURST],
+    pub(super) hashes: [u64; BURST],
+    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared.
+    pub(super) candidates: [u32; BURST],
+    /// The next hops' numbers.
+    pub(super) hops: [u16; BURST],
+}
+
+impl Default for Lanes {
+    fn default() -> Lanes {
+        Lanes {
+            heads: Heads::default(),
+            ways: [Way::Whole; BURST],
+            destinations: [0; BURST],
+            hashes: [0; BURST],
+            candidates: [NO_ID; BURST],
+            hops: [NO_ROUTE; BURST],
+        }
+    }
+}
+
+impl Lanes {
+    /// Stage 1, first half: what the frames say.
+    #[inline(never)]
+    pub(super) fn read(&mut self, fast: &Fast, burst: &Burst) {
+        let len = burst.len().min(BURST);
+        for at in 0..len {
+            let known = burst.get(at).and_then(|packet| {
+                let line = packet.line();
+                let gate = fast.gates.get(usize::from(line.port()))?;
+                let window = packet.head::<WINDOW>()?;
+                (line.flags() & CSUM_PARTIAL == 0).then_some((gate, window, packet.len()))
+            });
+            match known {
+                Some((gate, window, len)) => {
+                    self.heads.put(at, window, len, &gate.station);
+                    self.ways[at] = gate.way;
+                }
+                None => self.heads.skip(at),
+            }
+        }
+        self.heads.read(len, fast.path);
+    }
+
+    /// Stage 2. Not inlined, as the other stages: each has the registers to itself.
+    #[inline(never)]
+    pub(super) fn look_up<S: SessionLayout>(&mut self, state: &State<S>, len: usize) {
+        let len = len.min(BURST);
+        state
+            .routes
+            .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);
+        for at in 0..len {
+            let hash = self.hashes[at];
+            match self.ways[at] {
+                Way::Whole => {}
+                Way::Out => self.candidates[at] = state.sessions.candidate(hash),
+                Way::In => {
+                    let candidate = state.from_outside.candidate(hash);
+                    state.sessions.prefetch(candidate);
+                    self.candidates[at] = candidate;
+                }
+            }
+        }
+    }
+}
