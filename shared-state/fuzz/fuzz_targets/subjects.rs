@@ -3,11 +3,14 @@
 use std::sync::OnceLock;
 
 use baton_shared_state::Region;
+use baton_shared_state::audit::Audit;
+use baton_shared_state::mbuf::Chain;
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::meter::{Meters, Rfc4115, SrTcm, TrTcm};
 use baton_shared_state::rcu::{DeferQueue, Qsbr};
 use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index};
 
+use crate::input::Input;
 use crate::{Subject, guarded};
 
 pub fn index() -> Subject {
@@ -128,21 +131,62 @@ pub fn meters() -> Subject {
     }
 }
 
+/// Bytes of a mbuf's line.
+const LINE: usize = 64;
+
 pub fn pool() -> Subject {
     fn data() -> Region {
         static DATA: OnceLock<Region> = OnceLock::new();
         *DATA.get_or_init(|| guarded(Pool::data_bytes(64, 2048)))
     }
     let region = guarded(Pool::meta_bytes(64));
-    Pool::create(region, data(), 2048).expect("a pool");
+    let pool = Pool::create(region, data(), 2048).expect("a pool");
+    // A packet of three segments and its clone, in somebody's hand.
+    let mut cache = pool.cache(0);
+    let mut chain = Chain::of(cache.alloc().expect("free ones"));
+    for _ in 0..2 {
+        let mut next = cache.alloc().expect("free ones");
+        next.append(100).expect("room");
+        chain.push(next).expect("few segments");
+    }
+    let clone = chain.clone(&mut cache).expect("free ones");
+    let lines = region.len() - 64 * LINE;
+    let line = |m: u32| lines + m as usize * LINE;
+    let mut places = vec![0, 64, 128, 4096, lines, line(32)];
+    places.extend(chain.indexes().chain(clone.indexes()).map(line));
+    (chain.into_raw(), clone.into_raw());
     Subject {
         region,
-        places: vec![0, 64, 128, 4096],
+        places,
         read: |region, input| {
+            let before = region.to_vec(0, region.len());
             let pool = Pool::attach(region, data()).ok()?;
             let m = input.word() % pool.count();
             let _ = (pool.packet(m), pool.place(m), pool.bytes(m).1);
+            chains(pool, input);
+            let _ = Audit::new(pool).finish().is_exact();
+            region.copy_in(0, &before);
             Some(())
         },
+    }
+}
+
+/// Whatever lines say, a chain is whole or refused: what it shows is inside the pool, and as long as it says.
+fn chains(pool: Pool, input: &mut Input<'_>) {
+    let cache = pool.cache(usize::from(input.byte() % 4));
+    for _ in 0..4 {
+        let m = input.word() % (pool.count() + 1);
+        let Ok(chain) = Chain::from_raw(m, &cache) else {
+            continue;
+        };
+        assert_eq!(chain.indexes().count(), chain.segments());
+        assert!(chain.indexes().all(|segment| segment < pool.count()));
+        let shown: usize = chain.iter().flatten().map(<[u8]>::len).sum();
+        assert!(shown <= chain.len());
+        let (off, mut to) = (usize::from(input.half()), [0; 300]);
+        let read = chain.copy_out(off, &mut to);
+        assert!(!read || off + to.len() <= chain.len());
+        let _ = (chain.is_writable(), chain.headroom(), chain.tailroom());
+        chain.into_raw();
     }
 }
