@@ -185,8 +185,8 @@ impl<S: SessionLayout> Gateway<S> {
         while at < len {
             let next = match lanes.ways[at] {
                 Way::Whole => at,
-                Way::Out => self.send_outwards(shard, burst, lanes, at),
-                Way::In => self.send_inwards(shard, burst, lanes, at),
+                Way::Out => self.send_run::<true>(shard, burst, lanes, at),
+                Way::In => self.send_run::<false>(shard, burst, lanes, at),
             };
             if next == at
                 && let Some(packet) = burst.take(at)
@@ -197,45 +197,28 @@ impl<S: SessionLayout> Gateway<S> {
         }
     }
 
-    /// Sends packets from inside from lane `at` on, as long as they are the common case; gives the first
-    /// lane that is not. Each direction has a loop, and the registers, to itself.
+    /// Sends the packets of one direction from lane `at` on, as long as they are the common case; gives the
+    /// first lane that is not. Compiled once for each direction: a loop has the registers to itself.
     #[inline(never)]
-    fn send_outwards(
+    fn send_run<const OUT: bool>(
         &mut self,
         shard: &mut Shard<Self>,
         burst: &mut Burst,
         lanes: &Lanes,
         mut at: usize,
     ) -> usize {
+        let (way, ends) = match OUT {
+            true => (Way::Out, (Which::Source, Sender::Inside)),
+            false => (Way::In, (Which::Destination, Sender::Remote)),
+        };
         let len = burst.len().min(BURST);
-        while at < len
-            && lanes.ways[at] == Way::Out
-            && let Some((common, plan)) = self.plan_outwards(&shard.state, lanes, at)
-            && let Some(packet) = burst.take(at)
-        {
-            let ends = (Which::Source, Sender::Inside);
-            self.go(shard, packet, &common, plan, ends);
-            at += 1;
-        }
-        at
-    }
-
-    /// The same for packets from outside.
-    #[inline(never)]
-    fn send_inwards(
-        &mut self,
-        shard: &mut Shard<Self>,
-        burst: &mut Burst,
-        lanes: &Lanes,
-        mut at: usize,
-    ) -> usize {
-        let len = burst.len().min(BURST);
-        while at < len
-            && lanes.ways[at] == Way::In
-            && let Some((common, plan)) = self.plan_inwards(&shard.state, lanes, at)
-            && let Some(packet) = burst.take(at)
-        {
-            let ends = (Which::Destination, Sender::Remote);
+        while at < len && lanes.ways[at] == way {
+            let planned = match OUT {
+                true => self.plan_outwards(&shard.state, lanes, at),
+                false => self.plan_inwards(&shard.state, lanes, at),
+            };
+            let Some((common, plan)) = planned else { break };
+            let Some(packet) = burst.take(at) else { break };
             self.go(shard, packet, &common, plan, ends);
             at += 1;
         }

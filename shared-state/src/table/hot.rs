@@ -17,7 +17,7 @@ use core::marker::PhantomData;
 use baton_schema::{Loss, Migrate, Record};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{RawRecords, TableError, words};
+use super::{RawRecords, TableError};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -211,23 +211,10 @@ impl<H: HotWords> Hot<H> {
     /// When there is no such row.
     #[inline]
     pub fn count(&self, id: u32, packets: u64, bytes: u64, now: u32) {
-        let row = words::row(self.words, id, size_of::<H>() / size_of::<u32>());
-        let seen = &row[H::LAST_SEEN / size_of::<u32>()];
-        match H::WIDTH {
-            Width::W32 => {
-                let counter = |at: usize| &row[at / size_of::<u32>()];
-                let (all, sum) = (counter(H::PACKETS), counter(H::BYTES));
-                all.store(all.load(Relaxed).wrapping_add(packets as u32), Relaxed);
-                sum.store(sum.load(Relaxed).wrapping_add(bytes as u32), Relaxed);
-            }
-            Width::W64 => {
-                let row = words::row(self.wide, id, size_of::<H>() / size_of::<u64>());
-                let counter = |at: usize| &row[at / size_of::<u64>()];
-                let (all, sum) = (counter(H::PACKETS), counter(H::BYTES));
-                all.store(all.load(Relaxed).wrapping_add(packets), Relaxed);
-                sum.store(sum.load(Relaxed).wrapping_add(bytes), Relaxed);
-            }
-        }
+        let at = self.at(id);
+        self.add(at + H::PACKETS, packets);
+        self.add(at + H::BYTES, bytes);
+        let seen = self.word(at + H::LAST_SEEN);
         if seen.load(Relaxed) != now {
             seen.store(now, Relaxed);
         }

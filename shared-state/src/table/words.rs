@@ -14,7 +14,7 @@ const CACHE_LINE: usize = 64;
 /// # Panics
 /// When there is no such row.
 #[inline(always)]
-pub(super) fn row<W>(words: &'static [W], id: u32, n: usize) -> &'static [W] {
+pub(super) fn row(words: &'static [AtomicU64], id: u32, n: usize) -> &'static [AtomicU64] {
     let from = id as usize * n;
     match words.get(from..from + n) {
         Some(row) => row,
