@@ -192,18 +192,19 @@ fn two_cores<R: Ring>(params: &str, other: usize, there: fn(R), here: fn(R)) {
 }
 
 fn timed<R: Ring>(ring: R, other: usize, there: fn(R), here: fn(R)) -> f64 {
-    let go = AtomicBool::new(false);
+    let [there_is, go] = [const { AtomicBool::new(false) }; 2];
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             pin(other);
+            there_is.store(true, Ordering::Release);
             while !go.load(Ordering::Acquire) {
                 spin_loop();
             }
             there(ring.other());
         });
-        let ready = Instant::now();
-        while ready.elapsed() < Duration::from_millis(1) {
-            spin_loop();
+        // It begins on this CPU, as its maker is pinned, and would otherwise have to wait for a turn.
+        while !there_is.load(Ordering::Acquire) {
+            thread::yield_now();
         }
         let start = Instant::now();
         go.store(true, Ordering::Release);

@@ -46,7 +46,7 @@ use super::element::Element;
 use super::slots::Slots;
 use crate::sync::{AtomicU64, Ordering};
 pub use peek::Hold;
-use side::{Hand, Held};
+use side::{HTS, Hand, Held, MT, RTS};
 pub(super) use side::{LINE_WORDS, Side};
 use words::{MOST, ahead};
 
@@ -244,7 +244,12 @@ impl<E: Element> Party<E> {
     pub fn dequeue_with(&self, most: usize, mut claim: impl FnMut(usize, E)) -> usize {
         let give_up = &mut || false;
         loop {
-            let Ok(Some(held)) = self.reserve_elements::<false>(most, give_up) else {
+            let reserved = match self.consumer.side.mode {
+                Mode::Mt => self.reserve_elements::<false, MT>(most, give_up),
+                Mode::Rts => self.reserve_elements::<false, RTS>(most, give_up),
+                Mode::Hts => self.reserve_elements::<false, HTS>(most, give_up),
+            };
+            let Ok(Some(held)) = reserved else {
                 return 0;
             };
             let found = self.ring.each(held, &mut claim);
@@ -270,13 +275,44 @@ impl<E: Element> Party<E> {
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
         debug_assert!(!from.contains(&E::NONE), "NONE is not an element");
+        match self.producer.side.mode {
+            Mode::Mt => {
+                let Some(held) = self.producer.mt_try(from.len(), |_| true) else {
+                    return self.put_apart::<ALL, MT>(from, give_up);
+                };
+                self.ring.slots.put(held.start, from);
+                self.producer.mt_finish(held, give_up)?;
+                Ok(from.len())
+            }
+            Mode::Rts => self.put_apart::<ALL, RTS>(from, give_up),
+            Mode::Hts => self.put_as::<ALL, HTS>(from, give_up),
+        }
+    }
+
+    /// [`Party::put_as`], apart so that what is done there costs the caller no register.
+    #[inline(never)]
+    fn put_apart<const ALL: bool, const MODE: u8>(
+        &self,
+        from: &[E],
+        give_up: &mut impl FnMut() -> bool,
+    ) -> Result<usize, Stalled> {
+        self.put_as::<ALL, MODE>(from, give_up)
+    }
+
+    /// [`Party::put`] where the side is in a mode.
+    #[inline(always)]
+    fn put_as<const ALL: bool, const MODE: u8>(
+        &self,
+        from: &[E],
+        give_up: &mut impl FnMut() -> bool,
+    ) -> Result<usize, Stalled> {
         let want = from.len();
         let plan = |_, room| whole::<ALL>(want, room);
-        let Some(held) = self.producer.reserve(want, plan, give_up)? else {
+        let Some(held) = self.producer.reserve_as::<MODE>(want, plan, give_up)? else {
             return Ok(0);
         };
         self.ring.slots.put(held.start, &from[..held.n]);
-        self.producer.finish(held, give_up)?;
+        self.producer.finish_as::<MODE>(held, give_up)?;
         Ok(held.n)
     }
 
@@ -286,17 +322,49 @@ impl<E: Element> Party<E> {
         to: &mut [E],
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<usize, Stalled> {
+        match self.consumer.side.mode {
+            Mode::Mt => {
+                let whole = |start| !self.ring.hole_ahead(start);
+                let Some(held) = self.consumer.mt_try(to.len(), whole) else {
+                    return self.take_apart::<ALL, MT>(to, give_up);
+                };
+                self.ring.slots.get(held.start, to);
+                self.consumer.mt_finish(held, give_up)?;
+                Ok(to.len())
+            }
+            Mode::Rts => self.take_apart::<ALL, RTS>(to, give_up),
+            Mode::Hts => self.take_as::<ALL, HTS>(to, give_up),
+        }
+    }
+
+    /// [`Party::take_as`], apart so that what is done there costs the caller no register.
+    #[inline(never)]
+    fn take_apart<const ALL: bool, const MODE: u8>(
+        &self,
+        to: &mut [E],
+        give_up: &mut impl FnMut() -> bool,
+    ) -> Result<usize, Stalled> {
+        self.take_as::<ALL, MODE>(to, give_up)
+    }
+
+    /// [`Party::take`] where the side is in a mode.
+    #[inline(always)]
+    fn take_as<const ALL: bool, const MODE: u8>(
+        &self,
+        to: &mut [E],
+        give_up: &mut impl FnMut() -> bool,
+    ) -> Result<usize, Stalled> {
         loop {
-            let Some(held) = self.reserve_elements::<ALL>(to.len(), give_up)? else {
+            let Some(held) = self.reserve_elements::<ALL, MODE>(to.len(), give_up)? else {
                 return Ok(0);
             };
             if !self.ring.hole_ahead(held.start) {
                 self.ring.slots.get(held.start, &mut to[..held.n]);
-                self.consumer.finish(held, give_up)?;
+                self.consumer.finish_as::<MODE>(held, give_up)?;
                 return Ok(held.n);
             }
             let found = self.ring.each(held, |i, element| to[i] = element);
-            self.consumer.finish(held, give_up)?;
+            self.consumer.finish_as::<MODE>(held, give_up)?;
             if found > 0 {
                 return Ok(found);
             }
@@ -306,7 +374,7 @@ impl<E: Element> Party<E> {
 
     /// Reserves up to `want` positions (`ALL`: those that hold so many elements, or none).
     #[inline(always)]
-    fn reserve_elements<const ALL: bool>(
+    fn reserve_elements<const ALL: bool, const MODE: u8>(
         &self,
         want: usize,
         give_up: &mut impl FnMut() -> bool,
@@ -314,7 +382,7 @@ impl<E: Element> Party<E> {
         let ring = &self.ring;
         if !ALL {
             let plan = |_, have| whole::<false>(want, have);
-            return self.consumer.reserve(want, plan, give_up);
+            return self.consumer.reserve_as::<MODE>(want, plan, give_up);
         }
         if want == 0 {
             return Ok(None);
@@ -328,7 +396,7 @@ impl<E: Element> Party<E> {
             }
             whole::<true>(want, have)
         };
-        self.consumer.reserve(ask, plan, give_up)
+        self.consumer.reserve_as::<MODE>(ask, plan, give_up)
     }
 }
 

@@ -18,7 +18,7 @@
 
 use super::Stalled;
 use super::side::{Hand, Held, Side, Wait};
-use super::words::{Note, State, Word, after};
+use super::words::{MOST, Note, State, Word, after};
 use crate::sync::Ordering;
 
 impl Hand {
@@ -39,33 +39,63 @@ impl Hand {
             if n == 0 {
                 return None;
             }
-            let note = Note::new(start, n, seen.party() as u64, State::Try);
-            self.note.store(note.0, Ordering::Relaxed);
-            let next = Word::new(after(start, n), self.me);
-            let swapped = self.side.head.compare_exchange(
-                seen.0,
-                next.0,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if swapped.is_ok() {
-                let turn = 0;
-                return Some(Held { start, n, turn });
+            let held = self.mt_claim(seen, n);
+            if held.is_some() {
+                return held;
             }
         }
     }
 
-    #[inline]
+    /// Reserves `want` positions if they are there and `good`, at the first attempt: the common case,
+    /// without a loop, so that nothing is spilled before the swap. A locked instruction waits for
+    /// every store before it.
+    #[inline(always)]
+    pub(super) fn mt_try(&self, want: usize, good: impl Fn(u64) -> bool) -> Option<Held> {
+        let seen = self.side.load_head();
+        let start = seen.position();
+        let enough = self.available(start, want)? >= want;
+        if !enough || want.wrapping_sub(1) >= MOST || !good(start) {
+            return None;
+        }
+        self.mt_claim(seen, want)
+    }
+
+    /// Notes `n` positions from where the head was seen, and moves it there if it still is.
+    #[inline(always)]
+    fn mt_claim(&self, seen: Word, n: usize) -> Option<Held> {
+        let start = seen.position();
+        let note = Note::new(start, n, seen.party() as u64, State::Try);
+        self.note.store(note.0, Ordering::Relaxed);
+        let next = Word::new(after(start, n), self.me);
+        let (order, turn) = (Ordering::AcqRel, 0);
+        let swapped = self
+            .side
+            .head
+            .compare_exchange(seen.0, next.0, order, Ordering::Relaxed);
+        swapped.is_ok().then_some(Held { start, n, turn })
+    }
+
+    #[inline(always)]
     pub(super) fn mt_finish(
         &self,
         held: Held,
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<(), Stalled> {
-        let mut wait = Wait::default();
-        while self.side.load_tail().position() != held.start {
-            wait.again(give_up)?;
+        if self.side.load_tail().position() != held.start {
+            self.mt_wait(held.start, give_up)?;
         }
         self.side.mt_advance(held);
+        Ok(())
+    }
+
+    /// Waits until the tail is at `start`.
+    #[cold]
+    #[inline(never)]
+    fn mt_wait(&self, start: u64, give_up: &mut impl FnMut() -> bool) -> Result<(), Stalled> {
+        let mut wait = Wait::default();
+        while self.side.load_tail().position() != start {
+            wait.again(give_up)?;
+        }
         Ok(())
     }
 }

@@ -10,6 +10,11 @@ use crate::sync::{AtomicU64, Ordering};
 pub(in crate::ring) const LINE_WORDS: usize = 8;
 const SEEN_AT: usize = 2;
 
+/// The modes, as code is compiled for each.
+pub(super) const MT: u8 = Mode::Mt as u8;
+pub(super) const RTS: u8 = Mode::Rts as u8;
+pub(super) const HTS: u8 = Mode::Hts as u8;
+
 /// The words of a side.
 #[derive(Clone, Copy)]
 pub(in crate::ring) struct Side {
@@ -102,7 +107,7 @@ impl Hand {
     /// How many positions from `start` on may be reserved, of which `want` are wanted; `None` if
     /// `start` is of the past; if the head still stands there, the words are of no ring. Looks at
     /// the other side only when what was seen of it is not enough.
-    #[inline]
+    #[inline(always)]
     pub(super) fn available(&self, start: u64, want: usize) -> Option<usize> {
         let upto = |seen: u64| ahead(seen.wrapping_add(self.lead), start);
         let known = upto(self.seen.load(Ordering::Relaxed));
@@ -124,9 +129,24 @@ impl Hand {
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<Option<Held>, Stalled> {
         match self.side.mode {
-            Mode::Mt => Ok(self.mt_reserve(want, plan)),
-            Mode::Rts => Ok(self.rts_reserve(want, plan)),
-            Mode::Hts => self.hts_reserve(want, plan, give_up),
+            Mode::Mt => self.reserve_as::<MT>(want, plan, give_up),
+            Mode::Rts => self.reserve_as::<RTS>(want, plan, give_up),
+            Mode::Hts => self.reserve_as::<HTS>(want, plan, give_up),
+        }
+    }
+
+    /// The same where the side is in a mode.
+    #[inline(always)]
+    pub(super) fn reserve_as<const MODE: u8>(
+        &self,
+        want: usize,
+        plan: impl Fn(u64, usize) -> usize,
+        give_up: &mut impl FnMut() -> bool,
+    ) -> Result<Option<Held>, Stalled> {
+        match MODE {
+            MT => Ok(self.mt_reserve(want, plan)),
+            RTS => Ok(self.rts_reserve(want, plan)),
+            _ => self.hts_reserve(want, plan, give_up),
         }
     }
 
@@ -138,9 +158,22 @@ impl Hand {
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<(), Stalled> {
         match self.side.mode {
-            Mode::Mt => return self.mt_finish(held, give_up),
-            Mode::Rts => self.rts_finish(held),
-            Mode::Hts => self.hts_finish(held, held.n),
+            Mode::Mt => self.finish_as::<MT>(held, give_up),
+            Mode::Rts => self.finish_as::<RTS>(held, give_up),
+            Mode::Hts => self.finish_as::<HTS>(held, give_up),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn finish_as<const MODE: u8>(
+        &self,
+        held: Held,
+        give_up: &mut impl FnMut() -> bool,
+    ) -> Result<(), Stalled> {
+        match MODE {
+            MT => return self.mt_finish(held, give_up),
+            RTS => self.rts_finish(held),
+            _ => self.hts_finish(held, held.n),
         }
         Ok(())
     }
