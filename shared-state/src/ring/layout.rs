@@ -82,7 +82,7 @@ pub enum RingError {
         wanted: usize,
     },
     /// The modes are none that this version knows.
-    #[error("ring of modes {modes:#06x}, known are 1 to 3 for each side")]
+    #[error("ring of modes {modes:#06x}, known are 2 to 4 for each side")]
     Modes {
         /// What was found.
         modes: u32,

@@ -16,8 +16,8 @@
 //! - I2 A position between head and tail of a side is its reserver's alone.
 //! - I3 A party has at most one operation under way on each side; it is one thread at a time.
 //!
-//! Order: a party notes what it is about to reserve, reserves it by one compare-and-swap of the
-//! head, copies, and moves the tail (Release), which the other side loads (Acquire). How
+//! Order: a party notes what it is about to reserve (MT: unless nobody is in front), reserves it by one compare-and-swap
+//! of the head, copies, and moves the tail (Release), which the other side loads (Acquire). How
 //! neighbours in the ring agree on the tail is the [`Mode`]'s, each in its own file.
 //!
 //! Failure: [`RingOf::repair`] finishes what a dead party has reserved. By its note and the heads it
@@ -55,8 +55,8 @@ use words::{MOST, ahead};
 #[repr(u8)]
 pub enum Mode {
     /// Who reserved first finishes first, and the next wait for it: `rte_ring`'s default. The
-    /// fastest where every party has a core.
-    Mt = 1,
+    /// fastest where every party has a core. (Number 1 was the same with a note for each reservation.)
+    Mt = 4,
     /// Nobody waits; the last to finish publishes for all (`rte_ring_rts`).
     Rts = 2,
     /// One operation at a time (`rte_ring_hts`). A death leaves nothing to fill or to hand on.
@@ -277,11 +277,11 @@ impl<E: Element> Party<E> {
         debug_assert!(!from.contains(&E::NONE), "NONE is not an element");
         match self.producer.side.mode {
             Mode::Mt => {
-                let Some(held) = self.producer.mt_try(from.len(), |_| true) else {
+                let Some(held) = self.producer.mt_alone(from.len(), |_| true) else {
                     return self.put_apart::<ALL, MT>(from, give_up);
                 };
                 self.ring.slots.put(held.start, from);
-                self.producer.mt_finish(held, give_up)?;
+                self.producer.side.mt_advance(held);
                 Ok(from.len())
             }
             Mode::Rts => self.put_apart::<ALL, RTS>(from, give_up),
@@ -325,11 +325,11 @@ impl<E: Element> Party<E> {
         match self.consumer.side.mode {
             Mode::Mt => {
                 let whole = |start| !self.ring.hole_ahead(start);
-                let Some(held) = self.consumer.mt_try(to.len(), whole) else {
+                let Some(held) = self.consumer.mt_alone(to.len(), whole) else {
                     return self.take_apart::<ALL, MT>(to, give_up);
                 };
                 self.ring.slots.get(held.start, to);
-                self.consumer.mt_finish(held, give_up)?;
+                self.consumer.side.mt_advance(held);
                 Ok(to.len())
             }
             Mode::Rts => self.take_apart::<ALL, RTS>(to, give_up),

@@ -1,24 +1,29 @@
 //! Mode MT: whoever has reserved earlier finishes earlier, as `rte_ring` does it by default.
 //!
 //! Order
-//! - note (TRY: start, n, and who reserved before), then the compare-and-swap of the head
-//!   (Release) that reserves; slots; the tail, once it stands at `start` (Release). The note stays
-//!   until the next one: a chain that leads to a finished one is behind the tail.
+//! - alone, where the tail stands at the head: the compare-and-swap of the head (Release) that
+//!   reserves; slots; the tail (Release).
+//! - behind others: the note (TRY: start, n, and who reserved before), then the same, the tail once it stands
+//!   at `start`. The note stays until the next one.
 //! - A party loads the tail (Acquire) before it moves it on, so what its predecessors did comes with it.
 //!
 //! Invariants
-//! - I1 A head names its last reserver and where that one's reservation ends. While it stands the
-//!   reserver's note is that reservation, or one it tries since, which ends later.
-//! - I2 Whoever reserves after others that are not finished cannot finish before them, so its note
-//!   stays, and names the one before it. From the head back, reservations not finished are a chain.
+//! - I1 A head names its last reserver and where that one's reservation ends.
+//! - I2 Who reserved alone has all that is from the tail on, until it is finished: nobody reserves
+//!   unseen between its loads of head and tail and its compare-and-swap.
+//! - I3 Whoever reserved behind others that are not finished cannot finish before them, so its note
+//!   stays, and names the one before it. From the head back, reservations not finished are a chain of
+//!   notes, and the oldest may have none.
+//! - I4 The note of a party that reserved alone is of before: finished, or of an attempt that failed because
+//!   others moved the head on. Either starts before the tail, or does not end where the reservation does.
 //!
-//! Failure: the owner of a note TRY that is dead has the reservation if the chain from the head
-//! leads to it (I1, I2) and the tail stands before its end. Nobody ever writes another's note. A
+//! Failure: a dead party has the reservation to which the chain from the head leads, if it ends behind the
+//! tail; it starts as its note says or, by I4, at the tail. Nobody ever writes another's note. A
 //! dead one stops the tail, so those behind it wait, and say so to whoever asked for it, until it is repaired.
 
 use super::Stalled;
 use super::side::{Hand, Held, Side, Wait};
-use super::words::{MOST, Note, State, Word, after};
+use super::words::{MOST, Note, State, Word, after, ahead};
 use crate::sync::Ordering;
 
 impl Hand {
@@ -39,99 +44,95 @@ impl Hand {
             if n == 0 {
                 return None;
             }
-            let held = self.mt_claim(seen, n);
+            if !self.is_next(start) {
+                let note = Note::new(start, n, seen.party() as u64, State::Try);
+                self.note.store(note.0, Ordering::Relaxed);
+            }
+            let held = self.mt_move(seen, n);
             if held.is_some() {
                 return held;
             }
         }
     }
 
-    /// Reserves `want` positions if they are there and `good`, at the first attempt: the common case,
-    /// without a loop, so that nothing is spilled before the swap. A locked instruction waits for
-    /// every store before it.
+    /// Reserves `want` positions at the first attempt, if they are there and `good` and nobody is in front: the
+    /// common case, in few instructions and stores. A locked instruction waits for all before it.
+    /// What is reserved so may be finished at once ([`Side::mt_advance`]).
     #[inline(always)]
-    pub(super) fn mt_try(&self, want: usize, good: impl Fn(u64) -> bool) -> Option<Held> {
+    pub(super) fn mt_alone(&self, want: usize, good: impl Fn(u64) -> bool) -> Option<Held> {
         let seen = self.side.load_head();
         let start = seen.position();
         let enough = self.available(start, want)? >= want;
-        if !enough || want.wrapping_sub(1) >= MOST || !good(start) {
+        if !enough || want.wrapping_sub(1) >= MOST || !good(start) || !self.is_next(start) {
             return None;
         }
-        self.mt_claim(seen, want)
+        self.mt_move(seen, want)
     }
 
-    /// Notes `n` positions from where the head was seen, and moves it there if it still is.
+    /// Whether all that was reserved before a position is finished.
     #[inline(always)]
-    fn mt_claim(&self, seen: Word, n: usize) -> Option<Held> {
-        let start = seen.position();
-        let note = Note::new(start, n, seen.party() as u64, State::Try);
-        self.note.store(note.0, Ordering::Relaxed);
-        let next = Word::new(after(start, n), self.me);
+    fn is_next(&self, start: u64) -> bool {
+        self.side.load_tail().position() == start
+    }
+
+    /// Moves the head on by `n` positions, if it still is where it was seen.
+    #[inline(always)]
+    fn mt_move(&self, seen: Word, n: usize) -> Option<Held> {
+        let next = seen.moved(n, self.me);
         let (order, turn) = (Ordering::AcqRel, 0);
-        let swapped = self
-            .side
-            .head
-            .compare_exchange(seen.0, next.0, order, Ordering::Relaxed);
+        let head = self.side.head;
+        let swapped = head.compare_exchange(seen.0, next.0, order, Ordering::Relaxed);
+        let start = seen.position();
         swapped.is_ok().then_some(Held { start, n, turn })
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn mt_finish(
         &self,
         held: Held,
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<(), Stalled> {
-        if self.side.load_tail().position() != held.start {
-            self.mt_wait(held.start, give_up)?;
-        }
-        self.side.mt_advance(held);
-        Ok(())
-    }
-
-    /// Waits until the tail is at `start`.
-    #[cold]
-    #[inline(never)]
-    fn mt_wait(&self, start: u64, give_up: &mut impl FnMut() -> bool) -> Result<(), Stalled> {
         let mut wait = Wait::default();
-        while self.side.load_tail().position() != start {
+        while !self.is_next(held.start) {
             wait.again(give_up)?;
         }
+        self.side.mt_advance(held);
         Ok(())
     }
 }
 
 impl Side {
     /// Moves the tail, which stands at the start of a reservation, to its end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mt_advance(&self, held: Held) {
         let end = Word::new(after(held.start, held.n), 0);
         self.tail.store(end.0, Ordering::Release);
     }
 
+    /// The reservation of a party that moves no more, if the chain from the head leads to it.
     pub(super) fn mt_in_flight(&self, party: usize, capacity: usize) -> Option<Held> {
         let head = self.load_head();
-        let note = self.mt_reservation(head, party)?;
-        let left = note.until_end(self.load_tail().position());
-        let held = Held {
-            start: note.start_before(head.position()),
-            n: note.n(),
-            turn: 0,
-        };
-        (1..=capacity as u64).contains(&left).then_some(held)
-    }
-
-    /// The note of a party's reservation, if the chain from a head leads to it.
-    fn mt_reservation(&self, head: Word, party: usize) -> Option<Note> {
+        // What is older than this is finished; what a dead one holds is not.
+        let tail = self.load_tail().position();
         let (mut end, mut last) = (head.position(), head.party());
         for _ in 0..self.parties() {
-            let note = self.load_note(last);
-            if note.state() == State::Free || !note.ends_at(end) {
+            let left = ahead(end, tail);
+            if !(1..=capacity as u64).contains(&left) {
                 return None;
             }
+            let note = self.load_note(last);
+            let noted = note.start_before(end);
+            let is_noted =
+                note.state() != State::Free && note.ends_at(end) && ahead(noted, tail) < left;
+            let start = if is_noted { noted } else { tail };
             if last == party {
-                return Some(note);
+                let (n, turn) = (ahead(end, start) as usize, 0);
+                return Some(Held { start, n, turn });
             }
-            (end, last) = (note.start_before(end), note.extra() as usize);
+            if !is_noted {
+                return None;
+            }
+            (end, last) = (start, note.extra() as usize);
         }
         None
     }

@@ -10,6 +10,7 @@
 /// Bits of a position: it wraps after 2^44 elements, some hours of nothing else.
 const POSITION_BITS: u32 = 44;
 const LOW_BITS: u32 = 64 - POSITION_BITS;
+const LOW: u64 = (1 << LOW_BITS) - 1;
 const POSITIONS: u64 = (1 << POSITION_BITS) - 1;
 const PARTY_SHIFT: u32 = 14;
 const TURN_SHIFT: u32 = 10;
@@ -47,6 +48,13 @@ impl Word {
         Word(position << LOW_BITS | holder)
     }
 
+    /// `n` positions further, by a party.
+    #[inline]
+    pub(super) const fn moved(self, n: usize, party: usize) -> Word {
+        let by = (n as u64) << LOW_BITS | (party as u64) << PARTY_SHIFT;
+        Word((self.0 & !LOW).wrapping_add(by))
+    }
+
     #[inline]
     pub(super) const fn position(self) -> u64 {
         self.0 >> LOW_BITS
@@ -76,7 +84,7 @@ impl Word {
     /// HTS: whether nobody holds it.
     #[inline]
     pub(super) const fn is_free(self) -> bool {
-        self.0 & ((1 << LOW_BITS) - 1) == 0
+        self.0 & LOW == 0
     }
 }
 

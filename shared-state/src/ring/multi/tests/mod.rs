@@ -1,6 +1,7 @@
 //! The ring of many in each mode: against `VecDeque`, with threads, from two addresses, among holes.
 
 mod crash;
+mod notes;
 mod threads;
 
 use std::collections::VecDeque;

@@ -1,0 +1,64 @@
+//! Whose reservation it is in mode MT, where the last notes are of before.
+
+use super::super::side::Held;
+use super::super::words::{Note, State};
+use super::*;
+
+const CAPACITY: usize = 16;
+
+fn held_by(ring: Ring, party: usize) -> Option<(u64, usize)> {
+    let held: Option<Held> = ring.producers.in_flight(party, CAPACITY);
+    held.map(|held| (held.start, held.n))
+}
+
+fn say(ring: Ring, head: (u64, usize), tail: u64) {
+    let side = ring.producers;
+    let (position, party) = head;
+    side.head
+        .store(Word::new(position, party).0, Ordering::Relaxed);
+    side.tail.store(Word::new(tail, 0).0, Ordering::Relaxed);
+}
+
+fn note(ring: Ring, party: usize, start: u64, n: usize, before: u64) {
+    let note = Note::new(start, n, before, State::Try);
+    ring.producers.note(party).store(note.0, Ordering::Relaxed);
+}
+
+#[test]
+fn an_attempt_that_failed_does_not_say_where_a_reservation_made_alone_starts() {
+    let ring = ring::<u32>(CAPACITY, Mode::Mt, Mode::Mt);
+    // Party 1 wanted 0..4, party 0 had moved on to 2, and 1 took 2..4, which is where its note ends, too.
+    note(ring, 1, 0, 4, 0);
+    say(ring, (4, 1), 2);
+    assert_eq!(held_by(ring, 1), Some((2, 2)));
+    assert_eq!(held_by(ring, 0), None);
+    // The next one behind it.
+    note(ring, 2, 4, 3, 1);
+    say(ring, (7, 2), 2);
+    assert_eq!(held_by(ring, 1), Some((2, 2)));
+    assert_eq!(held_by(ring, 2), Some((4, 3)));
+    // The first is done.
+    say(ring, (7, 2), 4);
+    assert_eq!(held_by(ring, 1), None);
+    assert_eq!(held_by(ring, 2), Some((4, 3)));
+    say(ring, (7, 2), 7);
+    assert_eq!(held_by(ring, 2), None);
+}
+
+#[test]
+fn who_is_alone_reserves_by_one_store_and_who_is_not_says_so_before() {
+    let ring = ring::<u32>(CAPACITY, Mode::Mt, Mode::Mt);
+    let free = Note::free(0);
+    assert!(ring.party(1).enqueue_bulk(&[1, 2]));
+    assert_eq!(ring.producers.load_note(1), free, "nobody was in front");
+    say(ring, (4, 1), 2);
+    assert_eq!(
+        ring.party(2).enqueue_unless(&[3], || true),
+        Err(Stalled),
+        "party 1 does not finish"
+    );
+    assert_eq!(ring.producers.load_note(2), Note::new(4, 1, 1, State::Try));
+    assert!(!ring.repair(2, |_| ()), "party 1 is in front");
+    assert!(ring.repair(1, |_| ()) && ring.repair(2, |_| ()));
+    assert_eq!(held(ring), [1, 2]);
+}
