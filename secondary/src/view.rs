@@ -48,10 +48,10 @@ impl View {
         self.entry.stride > 0
     }
 
-    /// Whether the zone is the keys of a table: a state in front of each.
+    /// Whether the zone is the keys of a table: a state in front of each. How far apart they lie is the table's.
     pub fn is_keys(&self) -> bool {
         let slot = KEY_AT + u64::from(self.schema.size).next_multiple_of(8);
-        self.entry.name.ends_with(".key") && u64::from(self.entry.stride) == slot
+        self.entry.name.ends_with(".key") && u64::from(self.entry.stride) >= slot
     }
 
     /// Records in it; one if it is no array.

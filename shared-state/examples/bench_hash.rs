@@ -6,7 +6,7 @@
 //! "Slots" are the ids that the table has, as `rte_hash` says of its keys; the index is as large as the gateway's
 //! for so many. A lookup ends with the id and its key compared; an insert looks for the key, takes
 //! an id, publishes the key and then the entry. Memory: index, keys and free ids. Private memory
-//! with the advice to use huge pages.
+//! on huge pages, the keys too, as there.
 
 mod peer;
 
@@ -16,7 +16,7 @@ use std::time::Instant;
 use baton_shared_state::table::{
     IdPlan, IdShard, IdSpace, Index, IndexShard, Keys, NO_ID, hash_bytes,
 };
-use peer::{calib, emit, emit_value, measure, memory, reps, sm64, zipf1};
+use peer::{calib, emit, emit_value, measure, memory, placed, reps, sm64, zipf1};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const QUERIES: usize = 1 << 21;
@@ -159,18 +159,18 @@ fn one<K: Key>(slots: u32) {
         &tag,
         table.bytes as f64 / n as f64,
     );
-    let all = keys::<K>(n, 1234);
-    fill(&table, &all, slots, &tag);
-    churn(&table, &all, &tag);
+    let all = placed(&keys::<K>(n, 1234));
+    fill(&table, all, slots, &tag);
+    churn(&table, all, &tag);
     for (kind, name) in ["hit uniform", "hit zipf(1)", "miss"].iter().enumerate() {
         lookups(
             &table,
-            &queries(&all, kind),
+            placed(&queries(all, kind)),
             &format!("{tag} {{}}, {name}"),
             kind < 2,
         );
     }
-    rebuild(&table, &all, &tag);
+    rebuild(&table, all, &tag);
 }
 
 /// From empty to full.

@@ -196,7 +196,7 @@ impl Resolver<'_> {
             losses_back: Vec::new(),
         };
         let opened = match (policy, current) {
-            (Policy::Adopt, Some(entry)) => self.adopt(&entry, capacity)?,
+            (Policy::Adopt, Some(entry)) => self.adopt(decl, &entry, capacity)?,
             (Policy::Rebuild, _) | (_, None) => Opened {
                 region: self.make(decl, capacity)?,
                 capacity,
@@ -221,7 +221,24 @@ impl Resolver<'_> {
         self.live.and_then(|live| self.directory.find(name, live))
     }
 
-    fn adopt(&self, entry: &ZoneEntry, capacity: u32) -> Result<Opened, ZoneError> {
+    /// What is adopted lies as this build has it lie: the distance of rows is no part of their schema.
+    fn adopt(
+        &self,
+        decl: &ZoneDecl,
+        entry: &ZoneEntry,
+        capacity: u32,
+    ) -> Result<Opened, ZoneError> {
+        let stride = size_of(decl, capacity, self.shards)?.stride;
+        if entry.stride != stride {
+            let found = entry.stride;
+            return Err(ZoneError::Refused {
+                name: entry.name.clone(),
+                why: format!(
+                    "its rows lie {found} bytes apart and this build wants {stride}: take a build that wants {found}, \
+                     or stop the instance and start it anew"
+                ),
+            });
+        }
         Ok(Opened {
             region: self.region(entry)?,
             capacity,

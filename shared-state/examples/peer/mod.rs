@@ -117,6 +117,15 @@ fn advised(len: usize, small: bool) -> Region {
     region
 }
 
+/// The items in such memory, where the peers' programs have theirs, too.
+pub fn placed<T: Copy>(items: &[T]) -> &'static [T] {
+    let to = memory(size_of_val(items)).as_ptr().cast::<T>();
+    // SAFETY: fresh private memory of at least so many bytes, aligned to a page, which stays mapped.
+    unsafe { to.copy_from_nonoverlapping(items.as_ptr(), items.len()) };
+    // SAFETY: as above; just written, and by nobody from here on.
+    unsafe { std::slice::from_raw_parts(to, items.len()) }
+}
+
 fn map(len: usize, flags: i32) -> Option<Region> {
     let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let access = libc::PROT_READ | libc::PROT_WRITE;

@@ -5,10 +5,10 @@
 //!  0 magic, shards, lines of a shard, zero, seed u64
 //! per shard: live u64, zero to 64; lines x 64 bytes, as `line` says
 //! ```
-//! The home line of a hash follows from its high half, the tag is its low half (made odd). From the home
-//! line a path leads over a few lines at a distance that the tag gives, then over all the rest.
+//! The home line of a hash follows from its high half, the tag is its low 16 bits (made odd). From the home
+//! line a path leads over a few lines at a distance that the low half gives, then over all the rest.
 //! A line's `passed` counts the entries that found it full and lie further on in their path, one
-//! counter for each value of three bits of the tag: a search ends at the first line that
+//! counter for each value of two bits of the hash: a search ends at the first line that
 //! nobody of its kind passed. So there are no tombstones, a removal leaves no trace, and no entry
 //! ever moves. A counter that reaches 255 stays there until the index is rebuilt.
 //!
@@ -20,22 +20,23 @@
 
 use thiserror::Error;
 
-use super::line::{ENTRIES, Line, WORDS, entry_of};
+use super::burst::Steps;
+use super::line::{ENTRIES, Line, WORDS, tag};
 use super::{NO_ID, TableError, check_number};
 use crate::limits::MAX_SHARDS;
 use crate::region::Region;
-use crate::simd::prefetch;
+use crate::simd::{Path, prefetch};
 use crate::sync::{AtomicU64, Ordering};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"idx1");
+const MAGIC: u32 = u32::from_le_bytes(*b"idx2");
 const HEADER: usize = 64;
 const SHARDS_AT: usize = 4;
 const LINES_AT: usize = 8;
 const SEED_AT: usize = 16;
 const LINE_BYTES: usize = 64;
-/// The fill that [`Index::lines_for`] plans for when all ids are used: nearly every entry is then in its home
-/// line. At 80 one in eleven was not, and cost a missed line and a branch foretold wrongly.
-const FILL_PERCENT: u64 = 60;
+/// The fill that [`Index::lines_for`] plans for when all ids are used: all but one entry in 36 are then in their home
+/// line. At 80 one in 15 was not, and cost a missed line and a branch foretold wrongly.
+const FILL_PERCENT: u64 = 70;
 const MAX_LINES: u64 = 1 << 30;
 /// Steps of a path that jump, so that full lines do not grow together; the next ones walk.
 const JUMPS: usize = 8;
@@ -43,8 +44,6 @@ const JUMPS: usize = 8;
 const GOLDEN: u32 = 0x9e37_79b9;
 /// Rows whose lines are fetched ahead in a rebuild.
 const AHEAD: usize = 32;
-/// Rows of a burst that are looked up together: each waits for its line while those of the others come.
-const PART: usize = 32;
 
 /// No entry is free in the shard's sub-table.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -133,10 +132,11 @@ impl Index {
         let at = HEADER + usize::from(shard) * shard_bytes(self.lines);
         let words = self
             .region
-            .u64s(at + LINE_BYTES, self.lines as usize * WORDS);
+            .u32s(at + LINE_BYTES, self.lines as usize * WORDS);
         IndexShard {
             lines: Line::all(words),
             live: self.region.u64(at),
+            path: Path::best(),
         }
     }
 }
@@ -150,13 +150,14 @@ const fn shard_bytes(lines: u32) -> usize {
 pub struct IndexShard {
     lines: &'static [Line],
     live: &'static AtomicU64,
+    path: Path,
 }
 
 impl IndexShard {
     /// The id under `hash` for which `same` holds, if there is one.
     #[inline]
     pub fn find(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
-        let home = self.lines.get(self.home(hash))?;
+        let home = self.home_line(hash);
         match home.find(hash, &mut same) {
             None if home.is_passed(hash) => self.find_further(hash, same),
             found => found,
@@ -166,7 +167,7 @@ impl IndexShard {
     /// Looks in the lines behind the home line, which is full.
     #[cold]
     fn find_further(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
-        for at in self.path(hash).skip(1) {
+        for at in self.path_of(hash).skip(1) {
             let line = &self.lines[at];
             let found = line.find(hash, &mut same);
             if found.is_some() || !line.is_passed(hash) {
@@ -182,44 +183,39 @@ impl IndexShard {
     #[inline]
     pub fn find_burst(
         &self,
-        mut hash_of: impl FnMut(usize) -> u64,
+        hash_of: impl FnMut(usize) -> u64,
         touch: impl Fn(u32),
-        mut same: impl FnMut(usize, u32) -> bool,
+        same: impl FnMut(usize, u32) -> bool,
         out: &mut [u32],
     ) -> usize {
-        let (mut hashes, mut found) = ([0; PART], 0);
-        for (part, out) in out.chunks_mut(PART).enumerate() {
-            let first = part * PART;
-            for (i, hash) in (first..).zip(&mut hashes[..out.len()]) {
-                *hash = hash_of(i);
-                self.prefetch(*hash);
-            }
-            for (hash, out) in hashes.iter().zip(&mut *out) {
-                *out = self.candidate(*hash);
-                touch(if *out == NO_ID { 0 } else { *out });
-            }
-            for (i, (hash, out)) in (first..).zip(hashes.iter().zip(out)) {
-                if *out != NO_ID && !same(i, *out) {
-                    *out = self.find(*hash, |id| same(i, id)).unwrap_or(NO_ID);
-                }
-                found += usize::from(*out != NO_ID);
-            }
-        }
-        found
+        let steps = Steps {
+            hash_of,
+            touch,
+            same,
+        };
+        steps.run(self, out)
     }
 
     /// The id that a hash most likely leads to, its key not compared, or [`NO_ID`].
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
-        let home = &self.lines[self.home(hash)];
-        let (id, any) = home.first(hash);
-        if id == NO_ID && (any || home.is_passed(hash)) {
-            return self.candidate_further(hash);
+        let home = self.home_line(hash);
+        match home.candidates(tag(hash)) {
+            0 => self.further(home, hash),
+            some => home.first_of(some),
         }
-        id
     }
 
-    /// One in another line, or behind one in the first that was just removed.
+    /// The same, where the home line has none.
+    #[inline(always)]
+    pub(super) fn further(&self, home: &Line, hash: u64) -> u32 {
+        if home.is_passed(hash) {
+            return self.candidate_further(hash);
+        }
+        NO_ID
+    }
+
+    /// One in another line.
     #[cold]
     fn candidate_further(&self, hash: u64) -> u32 {
         self.find(hash, |_| true).unwrap_or(NO_ID)
@@ -228,7 +224,7 @@ impl IndexShard {
     /// Brings the home line of a hash into the processor's cache.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch(&raw const self.lines[self.home(hash)]);
+        prefetch(&raw const *self.home_line(hash));
     }
 
     /// Publishes an id under `hash`; its key must be published already. The caller has looked
@@ -236,12 +232,12 @@ impl IndexShard {
     #[inline]
     pub fn insert(&self, hash: u64, id: u32) -> Result<(), Full> {
         debug_assert_ne!(id, NO_ID, "NO_ID is not an id");
-        let Some((steps, entry)) = self.find_empty(hash) else {
+        let Some((steps, line, at)) = self.find_empty(hash) else {
             let entries = (self.lines.len() * ENTRIES) as u64;
             return Err(Full { entries });
         };
         self.pass(hash, steps, 1);
-        entry.store(entry_of(hash, id), Ordering::Release);
+        line.put(at, hash, id);
         let live = self.live.load(Ordering::Relaxed);
         self.live.store(live + 1, Ordering::Relaxed);
         Ok(())
@@ -250,14 +246,25 @@ impl IndexShard {
     /// Takes an id out; whether it was there.
     #[inline]
     pub fn remove(&self, hash: u64, id: u32) -> bool {
-        let Some((steps, entry)) = self.find_entry(hash, entry_of(hash, id)) else {
+        let Some((steps, line, at)) = self.find_entry(hash, id) else {
             return false;
         };
-        entry.store(0, Ordering::Release);
+        line.take(at);
         self.pass(hash, steps, -1);
         let live = self.live.load(Ordering::Relaxed);
         self.live.store(live.saturating_sub(1), Ordering::Relaxed);
         true
+    }
+
+    /// How bursts are looked up.
+    #[inline]
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+
+    /// The same sub-table by another path; `None` where this machine does not have it.
+    pub fn with_path(self, path: Path) -> Option<IndexShard> {
+        path.is_available().then_some(IndexShard { path, ..self })
     }
 
     /// Entries in it.
@@ -299,25 +306,25 @@ impl IndexShard {
 
     /// Lines that a search for `hash` looks at when it finds nothing: 1 is the best.
     pub fn probe_length(&self, hash: u64) -> usize {
-        let mut path = self.path(hash);
+        let mut path = self.path_of(hash);
         let end = path.position(|at| !self.lines[at].is_passed(hash));
         end.map_or(JUMPS + self.lines.len(), |steps| steps + 1)
     }
 
-    /// The first empty entry in the path of a hash, and the steps to it.
+    /// The first empty place in the path of a hash, and the steps to its line.
     #[inline]
-    fn find_empty(&self, hash: u64) -> Option<(usize, &AtomicU64)> {
-        let mut path = self.path(hash).enumerate();
-        path.find_map(|(steps, at)| Some((steps, self.lines[at].empty()?)))
+    fn find_empty(&self, hash: u64) -> Option<(usize, &Line, usize)> {
+        let mut path = self.path_of(hash).map(|at| &self.lines[at]).enumerate();
+        path.find_map(|(steps, line)| Some((steps, line, line.empty()?)))
     }
 
-    /// The entry that is exactly `wanted`, and the steps to it.
+    /// The place of the entry of an id, and the steps to its line.
     #[inline]
-    fn find_entry(&self, hash: u64, wanted: u64) -> Option<(usize, &AtomicU64)> {
-        for (steps, at) in self.path(hash).enumerate() {
+    fn find_entry(&self, hash: u64, id: u32) -> Option<(usize, &Line, usize)> {
+        for (steps, at) in self.path_of(hash).enumerate() {
             let line = &self.lines[at];
-            if let Some(entry) = line.position(wanted) {
-                return Some((steps, entry));
+            if let Some(place) = line.position(hash, id) {
+                return Some((steps, line, place));
             }
             if !line.is_passed(hash) {
                 return None;
@@ -329,14 +336,14 @@ impl IndexShard {
     /// Counts an entry, that lies so many steps down its path, in (or out of) the lines it passed.
     #[inline]
     fn pass(&self, hash: u64, steps: usize, by: i8) {
-        for at in self.path(hash).take(steps) {
+        for at in self.path_of(hash).take(steps) {
             self.lines[at].pass(hash, by);
         }
     }
 
     /// The lines where a hash may lie, the likeliest first; every line is among them.
     #[inline]
-    fn path(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+    fn path_of(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let lines = self.lines.len();
         let jump = scale((hash as u32).wrapping_mul(GOLDEN), lines);
         let mut next = self.home(hash);
@@ -346,6 +353,12 @@ impl IndexShard {
             next -= if next >= lines { lines } else { 0 };
             at
         })
+    }
+
+    #[inline(always)]
+    pub(super) fn home_line(&self, hash: u64) -> &'static Line {
+        // SAFETY: `scale` gives a number below that of the lines, of which there is at least one (`Index::attach`).
+        unsafe { self.lines.get_unchecked(self.home(hash)) }
     }
 
     /// The home line follows from the high half of the hash.

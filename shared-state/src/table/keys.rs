@@ -1,7 +1,7 @@
 //! Keys by id, and whether a row is live.
 //!
 //! Layout: slot `id` at `id * stride`: state u32, zero u32, key, zero; stride = 8 + size rounded up
-//! to 8.
+//! to 8, and 24 to 32, so that a slot of that size, an IPv4 session's, never lies in two cache lines.
 //! The state counts up: 0 never used, odd free (or being written), even and not 0 live. A row
 //! that is freed and used again has another state, so (id, state) names one life of a row.
 //!
@@ -37,7 +37,10 @@ impl<K> Copy for Keys<K> {}
 impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// Distance of two slots.
     pub const STRIDE: usize = WORD * Self::WORDS;
-    const WORDS: usize = 1 + size_of::<K>().div_ceil(WORD);
+    const WORDS: usize = match 1 + size_of::<K>().div_ceil(WORD) {
+        3 => 4,
+        words => words,
+    };
 
     /// Bytes that `count` slots take.
     pub const fn bytes_for(count: u32) -> usize {
@@ -117,7 +120,7 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
         let before = slot[0].load(Ordering::Acquire);
         let same = words::same(&slot[1..], key);
         fence(Ordering::Acquire);
-        same && is_live(before as u32) && slot[0].load(Ordering::Relaxed) == before
+        same && slot[0].load(Ordering::Relaxed) == before && is_live(before as u32)
     }
 
     /// The state of a slot; see the module for its meaning.
@@ -158,5 +161,6 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> core::fmt::Debug for Keys<K> {
 
 #[inline]
 const fn is_live(state: u32) -> bool {
-    state != 0 && state & 1 == 0
+    // Half of it is not 0, and has not got the lowest bit as its highest.
+    state.rotate_right(1).wrapping_sub(1) < u32::MAX >> 1
 }

@@ -15,6 +15,7 @@
 //! death between two stores leaves either an id that no index entry names (found again by
 //! [`IdShard::rebuild`] or [`IndexShard::rebuild`]) or nothing.
 
+mod burst;
 mod dirty;
 mod fold;
 mod hash;

@@ -6,8 +6,12 @@ use std::thread;
 use proptest::prelude::*;
 
 use crate::region::Region;
+use crate::simd::Path;
 use crate::sync::{AtomicBool, Ordering};
 use crate::table::{Full, Index, IndexShard, Keys, NO_ID, hash_bytes};
+
+/// Entries of a line.
+const ENTRIES: u32 = 10;
 
 fn index(lines: u32) -> IndexShard {
     let region = Region::private(Index::bytes_for(2, lines));
@@ -54,9 +58,9 @@ proptest! {
             match op {
                 Op::Insert(key) if !model.contains_key(&key) => {
                     let id = keys.len() as u32;
-                    let full = model.len() as u32 == lines * 7;
+                    let full = model.len() as u32 == lines * ENTRIES;
                     let done = index.insert(hash(key), id);
-                    prop_assert_eq!(done, if full { Err(Full { entries: u64::from(lines) * 7 }) } else { Ok(()) });
+                    prop_assert_eq!(done, if full { Err(Full { entries: u64::from(lines * ENTRIES) }) } else { Ok(()) });
                     if !full {
                         keys.push(key);
                         model.insert(key, id);
@@ -79,11 +83,14 @@ proptest! {
             prop_assert_eq!(index.len(), model.len() as u64);
         }
         let hashes: Vec<u64> = (0..120).map(hash).collect();
-        let mut out = [NO_ID; 120];
-        let found = index.find_burst(|i| hashes[i], |_| {}, |i, id| keys[id as usize] == i as u64, &mut out);
-        prop_assert_eq!(found, model.len());
-        for (key, id) in out.iter().enumerate() {
-            prop_assert_eq!(*id, model.get(&(key as u64)).copied().unwrap_or(NO_ID));
+        for index in Path::ALL.into_iter().filter_map(|path| index.with_path(path)) {
+            let mut out = [NO_ID; 120];
+            let same = |i: usize, id: u32| keys[id as usize] == i as u64;
+            let found = index.find_burst(|i| hashes[i], |_| {}, same, &mut out);
+            prop_assert_eq!(found, model.len());
+            for (key, id) in out.iter().enumerate() {
+                prop_assert_eq!(*id, model.get(&(key as u64)).copied().unwrap_or(NO_ID));
+            }
         }
     }
 }
