@@ -297,11 +297,9 @@ impl Cache {
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
-        let pool = packet.pool();
         // Before its line is looked for: what may panic while there is a packet keeps it in memory, for its drop.
-        let m = packet.into_raw();
-        let line = pool.line(m);
-        let slot = self.slot;
+        let (pool, m) = (packet.pool(), packet.into_raw());
+        let (line, slot) = (pool.line(m), self.slot);
         let len = slot.stored_len();
         if len >= CACHE_SIZE || !line.is_plain() {
             return self.free_rare(m);
