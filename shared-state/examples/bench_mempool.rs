@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::{Cache, Pool};
-use peer::{calib, measure, memory};
+use peer::{calib, measure, memory, opaque};
 
 const COUNT: u32 = 8192;
 const CHUNK: u32 = 2048;
@@ -63,7 +63,8 @@ fn mbufs(cache: &mut Cache) {
     let pool = cache.pool();
     measure("mbuf", "alloc+free bulk=1, per mbuf", ROUNDS, || {
         for _ in 0..ROUNDS {
-            let packet = black_box(cache.alloc().expect("a mbuf"));
+            let packet = cache.alloc().expect("a mbuf");
+            opaque(packet.index().into());
             cache.free(packet);
         }
     });

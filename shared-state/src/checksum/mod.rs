@@ -3,7 +3,7 @@
 //!
 //! Layout: a [`Sum`] adds 16-bit words without folding; a [`Delta`] adds `!old + new` for each
 //! changed word, so that several changes cost one fold. Bytes are added in the processor's own
-//! order, 64 bits at a time, and swapped once at the end (RFC 1071, section 2 (B)). From
+//! order, 64 bits at a time, and swapped once in folding (RFC 1071, section 2 (B)). From
 //! [`SIMD_FROM`] bytes on AVX-512 or AVX2 do it, as the processor has them, with equal results.
 //!
 //! Invariants:
@@ -33,19 +33,19 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
-        let native = if bytes.len() < SIMD_FROM {
+        let sum = if bytes.len() < SIMD_FROM {
             simd::scalar(bytes)
         } else {
             simd::long(bytes)
         };
-        Sum(self.0 + u64::from(u16::from_be(native)))
+        Sum(self.0 + u64::from(sum))
     }
 
     /// As [`Sum::bytes`], by one path; `None` when this processor does not have it.
     #[must_use]
     pub fn bytes_by(self, path: Path, bytes: &[u8]) -> Option<Sum> {
-        let native = simd::by(path, bytes)?;
-        Some(Sum(self.0 + u64::from(u16::from_be(native))))
+        let sum = simd::by(path, bytes)?;
+        Some(Sum(self.0 + u64::from(sum)))
     }
 
     /// Adds one 16-bit word.

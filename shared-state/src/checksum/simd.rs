@@ -1,7 +1,9 @@
-//! The ones' complement sum of bytes, in the byte order of the processor.
+//! The ones' complement sum of bytes, as 16-bit words in the order of the network.
 //!
-//! Every path adds wide and folds at the end: 2^16 = 1 modulo 65,535, so any split of the bytes
-//! into words that begin at even places gives the same sum. A sum is 0 only if all bytes are.
+//! Every path adds wide, in the byte order of the processor, and folds at the end: 2^16 = 1 modulo 65,535,
+//! so any split of the bytes into words that begin at even places gives the same sum. A sum is 0 only if
+//! all bytes are. The bytes are exchanged in the middle of folding, where 32 bits are left: that
+//! instruction has more places to run than a rotation, of which folding has enough.
 
 use crate::simd::Path;
 
@@ -42,11 +44,20 @@ pub(super) fn long(bytes: &[u8]) -> u16 {
     scalar(bytes)
 }
 
-/// The folded sum, 64 bits at a time; carries are counted.
+/// The folded sum, 64 bits at a time.
 #[inline]
 pub(super) fn scalar(bytes: &[u8]) -> u16 {
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    let (words, tail) = rest.as_chunks::<8>();
+    let (sum, more) = words(bytes);
+    fold(sum, more)
+}
+
+/// A sum of the bytes and what else is to be added to it: the carries, and the last few bytes.
+///
+/// Blocks are of 64 bytes, and without a rest it ends there: that many have the smallest frame, and headers
+/// on a cache line.
+#[inline(always)]
+fn words(bytes: &[u8]) -> (u64, u64) {
+    let (blocks, rest) = bytes.as_chunks::<64>();
     let (mut sum, mut carries) = (0u64, 0);
     for block in blocks {
         let mut carry = false;
@@ -55,12 +66,16 @@ pub(super) fn scalar(bytes: &[u8]) -> u16 {
         }
         carries += u64::from(carry);
     }
+    if rest.is_empty() {
+        return (sum, carries);
+    }
+    let (words, tail) = rest.as_chunks::<8>();
     for word in words {
         let carry;
         (sum, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
         carries += u64::from(carry);
     }
-    fold(sum, carries + short(tail))
+    (sum, carries + short(tail))
 }
 
 /// The sum of fewer than eight bytes, not folded.
@@ -89,21 +104,27 @@ fn carrying_add(a: u64, b: u64, carry: bool) -> (u64, bool) {
     (sum, first | second)
 }
 
-/// The sum of both in 16 bits, modulo 65,535; `more` is less than 2^63. A number added to itself
-/// with its halves exchanged has the sum of the halves, carry included, in its upper half.
+/// The sum of both in 16 bits, modulo 65,535, in the order of the network; `more` is less than 2^63.
 #[inline(always)]
 fn fold(sum: u64, more: u64) -> u16 {
+    let half = u32::from_be(half(sum, more));
+    (half.wrapping_add(half.rotate_left(16)) >> 16) as u16
+}
+
+/// The sum of both in 32 bits, modulo 65,535. A number added to itself with its halves exchanged has the
+/// sum of the halves, carry included, in its upper half.
+#[inline(always)]
+fn half(sum: u64, more: u64) -> u32 {
     let (sum, carry) = sum.overflowing_add(more);
     let sum = sum + u64::from(carry); // a sum that overflowed is less than `more`
-    let half = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
-    (half.wrapping_add(half.rotate_left(16)) >> 16) as u16
+    (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use core::arch::x86_64::*;
 
-    use super::{fold, scalar};
+    use super::{fold, half, words};
 
     #[inline]
     pub(super) fn has_avx2() -> bool {
@@ -124,9 +145,9 @@ mod x86 {
         let (chunks, tail) = bytes.as_chunks::<32>();
         for chunk in chunks {
             // SAFETY: the chunk is 32 bytes; the load asks no alignment.
-            let words = unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) };
-            sums[0] = _mm256_add_epi64(sums[0], _mm256_and_si256(words, halves));
-            sums[1] = _mm256_add_epi64(sums[1], _mm256_srli_epi64::<32>(words));
+            let loaded = unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) };
+            sums[0] = _mm256_add_epi64(sums[0], _mm256_and_si256(loaded, halves));
+            sums[1] = _mm256_add_epi64(sums[1], _mm256_srli_epi64::<32>(loaded));
         }
         let sum = _mm256_add_epi64(sums[0], sums[1]);
         let sum = _mm_add_epi64(
@@ -136,7 +157,8 @@ mod x86 {
         let sum = _mm_add_epi64(sum, _mm_unpackhi_epi64(sum, sum));
         // Each lane added 32-bit words: it would need 2^32 chunks to overflow.
         let sum = _mm_cvtsi128_si64(sum) as u64;
-        fold(sum, scalar(tail).into())
+        let (tail, more) = words(tail);
+        fold(sum, half(tail, more).into())
     }
 
     /// # Safety

@@ -14,7 +14,7 @@ pub(super) fn lookup(lpm: &Lpm, addresses: &[u32], next_hops: &mut [u16]) {
         // SAFETY: `Path::is_available` saw AVX2 before the path was chosen; equal lengths above.
         Path::Avx2 => unsafe { super::simd::avx2(lpm, addresses, next_hops) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: likewise for AVX-512 F, BW, DQ and VL.
+        // SAFETY: likewise for AVX-512 F, BW, DQ and VL, and POPCNT.
         Path::Avx512 => unsafe { super::simd::avx512(lpm, addresses, next_hops) },
         #[cfg(not(target_arch = "x86_64"))]
         _ => scalar(lpm, addresses, next_hops),

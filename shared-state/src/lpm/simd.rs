@@ -7,12 +7,12 @@
 //!    tbl24; in tbl8 the group is held below the number of groups (a table without any is never
 //!    gathered from).
 //!
-//! Both second gathers stand behind one branch, which a burst without longer prefixes does not take. It is
-//! foreseen wrongly now and then, and then loads of the next addresses, which were under way meanwhile, are
-//! thrown away; but a gather that has to wait for the first one's misses only to load nothing keeps its
-//! two dozen operations in the processor's window all that time, and fewer misses are under way at
-//! once. With 3 % of longer prefixes the branch is a fifth to a third faster, one for each gather
-//! a tenth.
+//! A burst waits for memory, and how much of it is under way at once follows from how few operations stand
+//! between the misses, and from how seldom the processor goes a wrong way: then loads of the next addresses are
+//! thrown away. So whether a burst has longer prefixes at all is no branch: 3 % of them make it a coin toss.
+//! Up to [`FEW`] of each half are put side by side, and both halves followed by one gather of eight, whether there
+//! are any or not. The branch asks for more than that, which traffic has or does not have. What gathers of 16 with
+//! all lanes off cost instead are two dozen operations each.
 
 use core::arch::x86_64::*;
 
@@ -21,58 +21,105 @@ use crate::sync::Ordering;
 
 const GROUP_WORDS_LOG2: u32 = (GROUP_ENTRIES / 2).ilog2();
 
+/// Longer prefixes of 16 addresses that are followed without a branch.
+const FEW: u32 = 4;
+
 /// # Safety
-/// - The CPU has AVX-512 F, BW, DQ and VL.
+/// - The CPU has AVX-512 F, BW, DQ and VL, and POPCNT.
 /// - Both slices have one length.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
 pub(super) unsafe fn avx512(lpm: &Lpm, addresses: &[u32], next_hops: &mut [u16]) {
-    let default = _mm512_set1_epi32(lpm.default.load(Ordering::Acquire) as i32);
-    let n = addresses.len();
-    let mut at = 0;
-    while at < n {
-        let left = n - at;
-        let first = mask16(left);
-        let second = mask16(left.saturating_sub(16));
-        // SAFETY: masked lanes are not loaded, all others are inside the slice.
-        let a = unsafe { _mm512_maskz_loadu_epi32(first, addresses.as_ptr().add(at).cast()) };
-        let b = if second != 0 {
-            // SAFETY: as above; `at + 16 < n`.
-            unsafe { _mm512_maskz_loadu_epi32(second, addresses.as_ptr().add(at + 16).cast()) }
-        } else {
-            _mm512_setzero_si512()
-        };
-        let tbl24 = lpm.tbl24.as_ptr().cast();
-        // SAFETY: I1, I2.
-        let word_a = unsafe { gather16(first, _mm512_srli_epi32::<9>(a), tbl24) };
-        // SAFETY: I1, I2.
-        let word_b = unsafe { gather16(second, _mm512_srli_epi32::<9>(b), tbl24) };
-        let entry_a = half16(word_a, _mm512_srli_epi32::<8>(a));
-        let entry_b = half16(word_b, _mm512_srli_epi32::<8>(b));
-        let (mut entry_a, mut entry_b) = (entry_a, entry_b);
-        let long = _mm512_or_si512(entry_a, entry_b);
-        if _mm512_test_epi32_mask(long, _mm512_set1_epi32(EXTENDED as i32)) != 0 {
-            // SAFETY: as the caller promised.
-            entry_a = unsafe { longer16(lpm, a, entry_a) };
-            // SAFETY: as above.
-            entry_b = unsafe { longer16(lpm, b, entry_b) };
-        }
-        let (entry_a, entry_b) = (hops16(entry_a, default), hops16(entry_b, default));
-        // SAFETY: masked lanes are not stored, all others are inside the slice.
-        unsafe {
-            _mm512_mask_cvtepi32_storeu_epi16(next_hops.as_mut_ptr().add(at).cast(), first, entry_a)
-        };
-        if second != 0 {
-            // SAFETY: as above; `at + 16 < n`.
-            unsafe {
-                _mm512_mask_cvtepi32_storeu_epi16(
-                    next_hops.as_mut_ptr().add(at + 16).cast(),
-                    second,
-                    entry_b,
-                )
-            };
-        }
-        at += 32;
+    let (parts, rest) = addresses.as_chunks::<32>();
+    let (outs, rest_out) = next_hops.as_chunks_mut::<32>();
+    for (part, out) in parts.iter().zip(outs) {
+        // SAFETY: an array of 32 each.
+        unsafe { burst(lpm, part.as_ptr(), out.as_mut_ptr(), [!0; 2]) };
     }
+    if !rest.is_empty() {
+        let masks = [mask16(rest.len()), mask16(rest.len().saturating_sub(16))];
+        // SAFETY: both have as many as the masks have lanes: the slices have one length.
+        unsafe { burst(lpm, rest.as_ptr(), rest_out.as_mut_ptr(), masks) };
+    }
+}
+
+/// Up to 32 addresses: those of the masks' lanes.
+///
+/// # Safety
+/// - The CPU has AVX-512 F, BW, DQ and VL, and POPCNT.
+/// - Where a mask has a lane there are an address and a next hop.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
+unsafe fn burst(lpm: &Lpm, addresses: *const u32, next_hops: *mut u16, masks: [__mmask16; 2]) {
+    let addresses: *const i32 = addresses.cast();
+    // SAFETY: masked lanes are not loaded.
+    let a = unsafe { _mm512_maskz_loadu_epi32(masks[0], addresses) };
+    // SAFETY: as above.
+    let b = unsafe { _mm512_maskz_loadu_epi32(masks[1], addresses.wrapping_add(16)) };
+    let tbl24 = lpm.tbl24.as_ptr().cast();
+    // SAFETY: I1, I2.
+    let word_a = unsafe { gather16(masks[0], _mm512_srli_epi32::<9>(a), tbl24) };
+    // SAFETY: I1, I2.
+    let word_b = unsafe { gather16(masks[1], _mm512_srli_epi32::<9>(b), tbl24) };
+    let entry_a = half16(word_a, _mm512_srli_epi32::<8>(a));
+    let entry_b = half16(word_b, _mm512_srli_epi32::<8>(b));
+    // SAFETY: as the caller promised.
+    let entries = unsafe { followed([a, b], [entry_a, entry_b], lpm) };
+    let default = _mm512_set1_epi32(lpm.default.load(Ordering::Acquire) as i32);
+    let hops = entries.map(|entry| hops16(entry, default));
+    let next_hops: *mut i16 = next_hops.cast();
+    // SAFETY: masked lanes are not stored.
+    unsafe { _mm512_mask_cvtepi32_storeu_epi16(next_hops.cast(), masks[0], hops[0]) };
+    let second = next_hops.wrapping_add(16);
+    // SAFETY: as above.
+    unsafe { _mm512_mask_cvtepi32_storeu_epi16(second.cast(), masks[1], hops[1]) };
+}
+
+/// The entries of both halves after tbl8.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ and VL, and POPCNT.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,popcnt")]
+unsafe fn followed(addresses: [__m512i; 2], entries: [__m512i; 2], lpm: &Lpm) -> [__m512i; 2] {
+    if lpm.tbl8.is_empty() {
+        return entries;
+    }
+    let flag = _mm512_set1_epi32(EXTENDED as i32);
+    let long = entries.map(|entry| _mm512_test_epi32_mask(entry, flag));
+    if long[0].count_ones().max(long[1].count_ones()) <= FEW {
+        let address = together(long, addresses);
+        // SAFETY: as the caller promised.
+        let found = unsafe { longer4and4(lpm, address, together(long, entries)) };
+        return apart(long, found, entries);
+    }
+    // SAFETY: as the caller promised.
+    let a = unsafe { longer16(lpm, addresses[0], entries[0]) };
+    // SAFETY: as above.
+    let b = unsafe { longer16(lpm, addresses[1], entries[1]) };
+    [a, b]
+}
+
+/// The first four lanes of each mask, side by side, and zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn together(masks: [__mmask16; 2], from: [__m512i; 2]) -> __m256i {
+    let a = _mm512_castsi512_si256(_mm512_maskz_compress_epi32(masks[0], from[0]));
+    let b = _mm512_castsi512_si128(_mm512_maskz_compress_epi32(masks[1], from[1]));
+    _mm256_inserti128_si256::<1>(a, b)
+}
+
+/// Back to the lanes they were taken from.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn apart(masks: [__mmask16; 2], found: __m256i, to: [__m512i; 2]) -> [__m512i; 2] {
+    let (a, b) = (
+        _mm512_castsi256_si512(found),
+        _mm256_extracti128_si256::<1>(found),
+    );
+    [
+        _mm512_mask_expand_epi32(to[0], masks[0], a),
+        _mm512_mask_expand_epi32(to[1], masks[1], _mm512_castsi128_si512(b)),
+    ]
 }
 
 /// The first `left` of 16 lanes.
@@ -90,13 +137,12 @@ unsafe fn gather16(mask: __mmask16, index: __m512i, table: *const i32) -> __m512
     unsafe { _mm512_mask_i32gather_epi32::<4>(_mm512_setzero_si512(), mask, index, table) }
 }
 
-/// The half of each word that entry number `at` is.
+/// The half of each word that entry number `at` is, in the lower half of a lane; whatever in the upper one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn half16(word: __m512i, at: __m512i) -> __m512i {
     let odd = _mm512_and_si512(at, _mm512_set1_epi32(1));
-    let word = _mm512_srlv_epi32(word, _mm512_slli_epi32::<4>(odd));
-    _mm512_and_si512(word, _mm512_set1_epi32(0xffff))
+    _mm512_srlv_epi32(word, _mm512_slli_epi32::<4>(odd))
 }
 
 /// Follows entries into tbl8.
@@ -122,11 +168,32 @@ unsafe fn longer16(lpm: &Lpm, address: __m512i, entry: __m512i) -> __m512i {
     entry
 }
 
-/// The next hops of entries: the default where there is none, and the one off that entries are more.
+/// As [`longer16`], for up to [`FEW`] entries of each half: those that are followed. Zeros where there are fewer.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, DQ and VL.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn longer4and4(lpm: &Lpm, address: __m256i, entry: __m256i) -> __m256i {
+    let long = _mm256_test_epi32_mask(entry, _mm256_set1_epi32(EXTENDED as i32));
+    let last = _mm256_set1_epi32(lpm.groups() as i32 - 1);
+    let group = _mm256_and_si256(entry, _mm256_set1_epi32(EXTENDED as i32 - 1));
+    let group = _mm256_min_epu32(group, last);
+    let first = _mm256_slli_epi32::<{ GROUP_WORDS_LOG2 as i32 }>(group);
+    let inside = _mm256_and_si256(address, _mm256_set1_epi32(0xff));
+    let index = _mm256_add_epi32(first, _mm256_srli_epi32::<1>(inside));
+    let (zero, table) = (_mm256_setzero_si256(), lpm.tbl8.as_ptr().cast());
+    // SAFETY: I1, I2: `group` is at most the last one; lanes without `long` are not loaded.
+    let word = unsafe { _mm256_mmask_i32gather_epi32::<4>(zero, long, index, table) };
+    half8(word, inside)
+}
+
+/// The next hops of entries, in the lower half of a lane: the default where there is none, and the one off that
+/// entries are more.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn hops16(entry: __m512i, default: __m512i) -> __m512i {
-    let none = _mm512_testn_epi32_mask(entry, entry);
+    let none = _mm512_testn_epi32_mask(entry, _mm512_set1_epi32(0xffff));
     let entry = _mm512_mask_mov_epi32(entry, none, default);
     _mm512_sub_epi32(entry, _mm512_set1_epi32(1))
 }

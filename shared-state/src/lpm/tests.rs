@@ -251,6 +251,57 @@ proptest! {
     }
 }
 
+/// Blocks 0 to 31 of 10.0.0.0/16: a prefix longer than 24 bits in each that `long` names, one of 24 bits in every other
+/// second one.
+fn blocks_with(long: u32) -> LpmWriter {
+    let mut writer = table(32);
+    writer.insert(0, 0, 999).unwrap();
+    for block in 0..32 {
+        if long >> block & 1 != 0 {
+            let (prefix, hop) = (ip(10, 0, block, 128), u16::from(block));
+            writer.insert(prefix, 25, 100 + hop).unwrap();
+        } else if block % 2 == 0 {
+            writer.insert(ip(10, 0, block, 0), 24, 500).unwrap();
+        }
+    }
+    writer
+}
+
+#[test]
+fn every_path_follows_as_many_longer_prefixes_as_a_burst_has_wherever_they_are() {
+    for long in [
+        0,
+        1,
+        1 << 31,
+        0x8000_8000,
+        0x0000_f000, // as many of a half as are followed without a branch
+        0x0f00_00f0,
+        0x0001_f001, // one more in a half
+        0xf800_0001,
+        0x5555_5555,
+        u32::MAX,
+    ] {
+        let writer = blocks_with(long);
+        let reader = writer.reader();
+        let addresses: Vec<u32> = (0..96u8)
+            .map(|i| ip(10, 0, i.wrapping_mul(5) % 32, 126 + i % 4))
+            .chain((0..32).map(|block| ip(10, 0, block, 200)))
+            .collect();
+        for table in Path::ALL.into_iter().filter_map(|p| reader.with_path(p)) {
+            for (from, n) in (0..=96).map(|n| (128 - n, n)).chain([(0, 128), (7, 33)]) {
+                let part = &addresses[from..from + n];
+                let mut hops = vec![7; n + 1];
+                table.lookup_burst(part, &mut hops);
+                for (address, hop) in part.iter().zip(&hops) {
+                    let wanted = reader.lookup(*address).unwrap();
+                    assert_eq!(*hop, wanted, "{address:#x} of {n}, {:?}", table.path);
+                }
+                assert_eq!(hops[n], 7, "past the end, {:?}", table.path);
+            }
+        }
+    }
+}
+
 #[test]
 fn an_entry_that_names_no_group_is_looked_up_alike_by_every_path_and_inside_the_table() {
     for groups in [0, 2] {

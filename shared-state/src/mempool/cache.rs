@@ -46,7 +46,14 @@ const _: () = assert!(size_of::<CacheSlot>() == 64 + 4 * CACHE_SIZE);
 impl CacheSlot {
     #[inline]
     fn len(&self) -> usize {
-        (self.len.load(Ordering::Relaxed) as usize).min(CACHE_SIZE)
+        self.stored_len().min(CACHE_SIZE)
+    }
+
+    /// The length as it is stored, for who compares it with [`CACHE_SIZE`] anyway: from one call to the next
+    /// it goes through this word, and each step in between is waited for.
+    #[inline]
+    fn stored_len(&self) -> usize {
+        self.len.load(Ordering::Relaxed) as usize
     }
 
     #[inline]
@@ -110,13 +117,13 @@ pub struct Cache {
     pool: Pool,
     slot: &'static CacheSlot,
     shard: u16,
-    /// What a mbuf of this cache says of itself.
-    place: Place,
+    /// What a mbuf of this cache says of itself, as it is stored.
+    place: u64,
 }
 
 impl Cache {
     pub(super) fn new(pool: Pool, slot: &'static CacheSlot, shard: u16) -> Cache {
-        let place = Place::new(Holder::cache(shard), 0);
+        let place = Place::new(Holder::cache(shard), 0).bits();
         Cache {
             pool,
             slot,
@@ -184,14 +191,25 @@ impl Cache {
     /// Allocates one empty packet.
     #[inline]
     pub fn alloc(&mut self) -> Option<Packet> {
+        let slot = self.slot;
+        let mut last = slot.stored_len().wrapping_sub(1);
+        if last >= CACHE_SIZE {
+            last = self.last_of_few()?;
+        }
+        let m = slot.entries[last].load(Ordering::Relaxed);
+        slot.set_len(last);
+        Some(Packet::fresh(m, self.pool))
+    }
+
+    /// The last entry of a cache that was empty, or says that it has more than it can.
+    #[cold]
+    #[inline(never)]
+    fn last_of_few(&mut self) -> Option<usize> {
         let mut len = self.slot.len();
         if len == 0 {
             len = self.refill(len, 1);
         }
-        let last = len.checked_sub(1)?;
-        let m = self.slot.entries[last].load(Ordering::Relaxed);
-        self.slot.set_len(last);
-        Some(Packet::fresh(m, self.pool))
+        len.checked_sub(1)
     }
 
     /// Frees mbufs that the caller holds, each of a single segment that nobody refers to;
@@ -245,7 +263,7 @@ impl Cache {
     /// Where a mbuf of this cache is.
     #[inline]
     pub(crate) fn place(&self) -> Place {
-        self.place
+        Place::from_bits(self.place)
     }
 
     /// Says of mbufs that come back that they are here, where they do not say so already.
@@ -279,18 +297,19 @@ impl Cache {
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
-        let line = packet.line();
-        let m = packet.into_raw();
-        let len = self.slot.len();
-        if len == CACHE_SIZE || !line.is_plain() {
+        // Before its line is looked for: what may panic while there is a packet keeps it in memory, for its drop.
+        let (pool, m) = (packet.pool(), packet.into_raw());
+        let (line, slot) = (pool.line(m), self.slot);
+        let len = slot.stored_len();
+        if len >= CACHE_SIZE || !line.is_plain() {
             return self.free_rare(m);
         }
         debug_check_not_free(self.pool, m);
-        if line.is_elsewhere(self.place) {
-            line.set_place(self.place);
+        if line.is_elsewhere(self.place()) {
+            line.set_place(self.place());
         }
-        self.slot.entries[len].store(m, Ordering::Relaxed);
-        self.slot.set_len(len + 1);
+        slot.entries[len].store(m, Ordering::Relaxed);
+        slot.set_len(len + 1);
     }
 
     /// Into a full cache, or a packet of more than a plain buffer.

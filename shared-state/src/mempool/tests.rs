@@ -43,6 +43,22 @@ fn the_last_freed_is_the_first_allocated() {
 }
 
 #[test]
+fn a_length_that_no_cache_has_counts_as_a_full_one() {
+    let meta = Region::private(Pool::meta_bytes(2000));
+    let data = Region::private(Pool::data_bytes(2000, 2048));
+    let mut cache = Pool::create(meta, data, 2048).unwrap().cache(0);
+    let len = meta.u32(CACHES_AT);
+    for damaged in [CACHE_SIZE as u32 + 1, u32::MAX] {
+        len.store(damaged, Ordering::Relaxed);
+        let packet = cache.alloc().unwrap();
+        assert_eq!(cache.len(), CACHE_SIZE - 1);
+        let _ = packet.into_raw(); // whatever an entry says that was never filled
+        len.store(0, Ordering::Relaxed);
+        assert!(cache.alloc().is_some() && cache.len() > 0);
+    }
+}
+
+#[test]
 fn packets_allocated_together_are_empty_and_whole_whatever_they_were() {
     let pool = pool(64);
     let mut cache = pool.cache(0);
