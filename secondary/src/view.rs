@@ -7,9 +7,6 @@ use baton_shared_state::directory::ZoneEntry;
 use crate::error::DumpError;
 use crate::instance::Instance;
 
-/// Bytes in front of a key in a zone `X.key`: its state, and a word of zeros.
-pub const KEY_AT: u64 = 8;
-
 /// A zone whose numbers have been checked against each other.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -48,10 +45,14 @@ impl View {
         self.entry.stride > 0
     }
 
-    /// Whether the zone is the keys of a table: a state in front of each. How far apart they lie is the table's.
+    /// Whether the zone is the keys of a table: behind the last one their states, four bytes each.
     pub fn is_keys(&self) -> bool {
-        let slot = KEY_AT + u64::from(self.schema.size).next_multiple_of(8);
-        self.entry.name.ends_with(".key") && u64::from(self.entry.stride) >= slot
+        let ZoneEntry {
+            name, stride, len, ..
+        } = &self.entry;
+        let slot = u64::from(self.schema.size).next_multiple_of(8);
+        let states = self.count().saturating_mul(u64::from(*stride) + 4) <= *len;
+        name.ends_with(".key") && u64::from(*stride) == slot && states
     }
 
     /// Records in it; one if it is no array.
@@ -61,8 +62,7 @@ impl View {
 
     /// Where record `id` begins.
     pub fn at(&self, id: u64) -> usize {
-        let key = if self.is_keys() { KEY_AT } else { 0 };
-        (id * u64::from(self.entry.stride) + key) as usize
+        (id * u64::from(self.entry.stride)) as usize
     }
 
     /// Copies record `id` out; `None` if there is no such record.
@@ -71,11 +71,11 @@ impl View {
         (id < self.count()).then(|| self.region.copy_out(self.at(id), to))
     }
 
-    /// The word in front of a key.
+    /// The state of a key.
     pub fn state(&self, id: u64) -> u32 {
-        let at = (id * u64::from(self.entry.stride)) as usize;
+        let states = self.at(self.count());
         self.region
-            .u32(at)
+            .u32(states + 4 * id as usize)
             .load(baton_shared_state::sync::Ordering::Acquire)
     }
 

@@ -91,7 +91,8 @@ impl<K: Key> Table<K> {
 
     #[inline(always)]
     fn find(&self, key: &K) -> Option<u32> {
-        self.index.find(self.hash(key), |id| self.keys.is(id, key))
+        self.index
+            .find(self.hash(key), |id| self.keys.holds(id, key))
     }
 
     /// The ids of a burst of keys, [`NO_ID`] for none; returns how many there are.
@@ -100,7 +101,7 @@ impl<K: Key> Table<K> {
         self.index.find_burst(
             |i| self.hash(&keys[i]),
             |id| self.keys.prefetch(id),
-            |i, id| self.keys.is(id, &keys[i]),
+            |i, id| self.keys.holds(id, &keys[i]),
             out,
         )
     }
@@ -108,13 +109,17 @@ impl<K: Key> Table<K> {
     #[inline]
     fn insert(&self, key: &K) -> bool {
         let hash = self.hash(key);
-        if self.index.find(hash, |id| self.keys.is(id, key)).is_some() {
+        if self
+            .index
+            .find(hash, |id| self.keys.holds(id, key))
+            .is_some()
+        {
             return true;
         }
         let Some(id) = self.ids.alloc() else {
             return false;
         };
-        self.keys.prefetch(self.ids.upcoming(AHEAD));
+        self.keys.prefetch_slot(self.ids.upcoming(AHEAD));
         self.keys.publish(id, key);
         self.index.insert(hash, id).is_ok()
     }
@@ -122,7 +127,7 @@ impl<K: Key> Table<K> {
     #[inline]
     fn remove(&self, key: &K) -> bool {
         let hash = self.hash(key);
-        let Some(id) = self.index.find(hash, |id| self.keys.is(id, key)) else {
+        let Some(id) = self.index.find(hash, |id| self.keys.holds(id, key)) else {
             return false;
         };
         self.index.remove(hash, id);

@@ -196,7 +196,9 @@ fn a_flipped_bit_anywhere_in_the_directory_is_found_by_check() {
 #[test]
 fn a_key_that_vanished_is_told_by_the_ids() {
     let damaged = Damaged::new();
-    damaged.write_zone("nat.session.key", 0, &3u32.to_le_bytes());
+    let keys = damaged.zone("nat.session.key");
+    let states = keys.count * u64::from(keys.stride);
+    damaged.write_zone(&keys.name, states, &3u32.to_le_bytes());
     assert_says(
         &damaged.run(&["check"]),
         8,

@@ -1,7 +1,7 @@
 //! Keys by id, and whether a row is live.
 //!
-//! Layout: slot `id` at `id * stride`: state u32, zero u32, key, zero; stride = 8 + size rounded up
-//! to 8, and 24 to 32, so that a slot of that size, an IPv4 session's, never lies in two cache lines.
+//! Layout: key `id` at `id * stride`, zero up to 8 bytes; behind the last one the states, u32 each. So as
+//! many keys as can be lie in a line and in a page, and a lookup by who changes the rows needs no state.
 //! The state counts up: 0 never used, odd free (or being written), even and not 0 live. A row
 //! that is freed and used again has another state, so (id, state) names one life of a row.
 //!
@@ -17,12 +17,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::TableError;
 use super::words::{self, WORD};
 use crate::region::Region;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::simd::prefetch;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Keys of one type, by id.
 pub struct Keys<K> {
-    /// The first word of a slot is its state (high half zero), the others its key.
     words: &'static [AtomicU64],
+    states: &'static [AtomicU32],
     of: PhantomData<fn() -> K>,
 }
 
@@ -35,30 +36,29 @@ impl<K> Clone for Keys<K> {
 impl<K> Copy for Keys<K> {}
 
 impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
-    /// Distance of two slots.
+    /// Distance of two keys.
     pub const STRIDE: usize = WORD * Self::WORDS;
-    const WORDS: usize = match 1 + size_of::<K>().div_ceil(WORD) {
-        3 => 4,
-        words => words,
-    };
+    const WORDS: usize = size_of::<K>().div_ceil(WORD);
 
     /// Bytes that `count` slots take.
     pub const fn bytes_for(count: u32) -> usize {
-        Self::STRIDE * count as usize
+        (Self::STRIDE + size_of::<u32>()) * count as usize
     }
 
     /// A view of `count` slots. Zeroed memory is an array of free slots, so making and opening
     /// are one.
     pub fn new(region: Region, count: u32) -> Result<Keys<K>, TableError> {
         region.slice(0, Self::bytes_for(count))?;
-        let words = region.u64s(0, Self::WORDS * count as usize);
-        let of = PhantomData;
-        Ok(Keys { words, of })
+        Ok(Keys {
+            words: region.u64s(0, Self::WORDS * count as usize),
+            states: region.u32s(Self::STRIDE * count as usize, count as usize),
+            of: PhantomData,
+        })
     }
 
     /// Slots in the array.
     pub fn count(&self) -> u32 {
-        (self.words.len() / Self::WORDS) as u32
+        self.states.len() as u32
     }
 
     /// Makes a row live: its record and hot words must be stored already. Returns the new state.
@@ -67,15 +67,15 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot; in debug builds, when the row is live.
     #[inline]
     pub fn publish(&self, id: u32, key: &K) -> u32 {
-        let slot = self.slot(id);
-        let old = slot[0].load(Ordering::Relaxed) as u32;
+        let state = self.state_word(id);
+        let old = state.load(Ordering::Relaxed);
         debug_assert!(!is_live(old), "row {id} is live");
-        words::store(&slot[1..], key);
+        words::store(self.slot(id), key);
         let new = match (old | 1).wrapping_add(1) {
             0 => 2,
             even => even,
         };
-        slot[0].store(new.into(), Ordering::Release);
+        state.store(new, Ordering::Release);
         new
     }
 
@@ -85,10 +85,10 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot.
     #[inline]
     pub fn unpublish(&self, id: u32) {
-        let state = &self.slot(id)[0];
-        let old = state.load(Ordering::Relaxed) as u32;
+        let state = self.state_word(id);
+        let old = state.load(Ordering::Relaxed);
         if is_live(old) {
-            state.store(u64::from(old) + 1, Ordering::Release);
+            state.store(old + 1, Ordering::Release);
             // The key may be overwritten only after readers can see that it is not live.
             fence(Ordering::Release);
         }
@@ -100,27 +100,35 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot.
     #[inline]
     pub fn read(&self, id: u32) -> Option<K> {
-        let slot = self.slot(id);
-        let before = slot[0].load(Ordering::Acquire);
-        if !is_live(before as u32) {
+        let state = self.state_word(id);
+        let before = state.load(Ordering::Acquire);
+        if !is_live(before) {
             return None;
         }
-        let key = words::load(&slot[1..]);
+        let key = words::load(self.slot(id));
         fence(Ordering::Acquire);
-        (slot[0].load(Ordering::Relaxed) == before).then_some(key)
+        (state.load(Ordering::Relaxed) == before).then_some(key)
     }
 
     /// Whether a row is live and has this key: what a lookup asks of a candidate.
     #[inline]
     pub fn is(&self, id: u32, key: &K) -> bool {
-        let from = id as usize * Self::WORDS;
-        let Some(slot) = self.words.get(from..from + Self::WORDS) else {
+        let Some(state) = self.states.get(id as usize) else {
             return false;
         };
-        let before = slot[0].load(Ordering::Acquire);
-        let same = words::same(&slot[1..], key);
+        let before = state.load(Ordering::Acquire);
+        let same = self.holds(id, key);
         fence(Ordering::Acquire);
-        same && slot[0].load(Ordering::Relaxed) == before && is_live(before as u32)
+        same && state.load(Ordering::Relaxed) == before && is_live(before)
+    }
+
+    /// Whether a row has this key, live or not: all that has to be asked by who alone changes rows and index,
+    /// of an id that the index names now. It names live rows only.
+    #[inline]
+    pub fn holds(&self, id: u32, key: &K) -> bool {
+        let from = id as usize * Self::WORDS;
+        let slot = self.words.get(from..from + Self::WORDS);
+        slot.is_some_and(|slot| words::same(slot, key))
     }
 
     /// The state of a slot; see the module for its meaning.
@@ -129,7 +137,7 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
     /// When there is no such slot.
     #[inline]
     pub fn state(&self, id: u32) -> u32 {
-        self.slot(id)[0].load(Ordering::Acquire) as u32
+        self.state_word(id).load(Ordering::Acquire)
     }
 
     /// Whether a row is live.
@@ -141,10 +149,25 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
         is_live(self.state(id))
     }
 
-    /// Brings a slot into the processor's cache.
+    /// Brings a key into the processor's cache; [`super::NO_ID`] is no key.
     #[inline]
     pub fn prefetch(&self, id: u32) {
         words::prefetch_row(self.words, id, Self::WORDS);
+    }
+
+    /// The same with its state: before it is published, or asked for by [`Keys::is`] or [`Keys::read`].
+    #[inline]
+    pub fn prefetch_slot(&self, id: u32) {
+        self.prefetch(id);
+        prefetch(self.states.as_ptr().wrapping_add(id as usize));
+    }
+
+    #[inline]
+    fn state_word(&self, id: u32) -> &'static AtomicU32 {
+        match self.states.get(id as usize) {
+            Some(state) => state,
+            None => words::no_row(id, self.states.len()),
+        }
     }
 
     #[inline]

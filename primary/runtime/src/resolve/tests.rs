@@ -1,4 +1,4 @@
-//! A zone for which the arena has to grow, asked for over a real connection.
+//! A zone for which the arena has to grow, asked for over a real connection; one of another build's rows.
 
 use super::*;
 use crate::counters::SHARD_ZONE;
@@ -99,4 +99,49 @@ fn a_zone_in_a_segment_that_the_arena_has_just_grown_by_is_mapped() {
         assert!(matches!(kept, Some((ToPrimary::Fds { .. }, fds)) if fds.len() == 1));
         drop(supervisor.join());
     });
+}
+
+#[test]
+fn a_zone_whose_rows_lie_at_another_distance_is_refused_by_name() {
+    let spec = ArenaSpec {
+        mbufs: 64,
+        tables_bytes: 2 << 20,
+        ..ArenaSpec::default()
+    };
+    let arena = Arena::create(&spec).expect("an arena");
+    let mut declare = Declare::default();
+    counters::declare(&mut declare);
+    let decls = declare.into_zones();
+    let decl = &decls[0];
+    let size = size_of(decl, 16, 1).expect("a size");
+    let own = Directory::create(&arena).expect("a directory");
+    let zone = ZoneSpec {
+        name: &decl.name,
+        schema: decl.schema(),
+        generation: 1,
+        len: size.len * 2,
+        policy: Policy::Adopt,
+        count: size.count,
+        stride: size.stride + 8,
+    };
+    let id = own.create_zone(&zone).expect("room").id;
+    own.publish(id).expect("published");
+    let directory = Directory::open(&arena).expect("a directory");
+    let mut authority = Authority::Own(own);
+    let mut resolver = Resolver {
+        arena: &arena,
+        directory: &directory,
+        authority: &mut authority,
+        generation: 1,
+        live: Some(1),
+        shards: 1,
+    };
+    let adopted = ZoneDecl {
+        policy: Policy::Adopt,
+        ..decl.clone()
+    };
+    let why = resolver.all(&[adopted], |_| 16).expect_err("refused");
+    let (found, wanted) = (size.stride + 8, size.stride);
+    let said = format!("its rows lie {found} bytes apart and this build wants {wanted}");
+    assert!(why.to_string().contains(&said), "{why}");
 }

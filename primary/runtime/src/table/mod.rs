@@ -92,7 +92,8 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// The id of a key.
     #[inline]
     pub fn find_id(&self, key: &K) -> Option<u32> {
-        self.index.find(self.hash(key), |id| self.keys.is(id, key))
+        self.index
+            .find(self.hash(key), |id| self.keys.holds(id, key))
     }
 
     /// Looks up keys in bulk: `ids[i]` is the id of `keys[i]`, or [`NO_ID`]. At most [`BURST`] keys.
@@ -102,7 +103,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.index.find_burst(
             |at| self.hash(&keys[at]),
             |id| self.keys.prefetch(id),
-            |at, id| self.keys.is(id, &keys[at]),
+            |at, id| self.keys.holds(id, &keys[at]),
             &mut ids[..len],
         )
     }
@@ -122,7 +123,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         id
     }
 
-    /// The row of a key, most likely `candidate`.
+    /// The row of a key, most likely `candidate`, which may have ended since it was named.
     #[inline]
     pub fn confirm(&self, hash: u64, key: &K, candidate: u32) -> Option<u32> {
         if self.keys.is(candidate, key) {
@@ -131,7 +132,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         if candidate == NO_ID {
             return None;
         }
-        self.index.find(hash, |id| self.keys.is(id, key))
+        self.index.find(hash, |id| self.keys.holds(id, key))
     }
 
     /// Looks up a whole burst; `key_of` gives each packet's key.
@@ -144,7 +145,11 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.index.find_burst(
             |at| keys[at].as_ref().map_or(0, |key| self.hash(key)),
             |id| self.prefetch(id),
-            |at, id| keys[at].as_ref().is_some_and(|key| self.keys.is(id, key)),
+            |at, id| {
+                keys[at]
+                    .as_ref()
+                    .is_some_and(|key| self.keys.holds(id, key))
+            },
             &mut ids[..len],
         );
         let mut found = [const { None }; BURST];
@@ -180,7 +185,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         let id = self.ids.alloc().ok_or(Full {
             entries: self.index.len(),
         })?;
-        self.keys.prefetch(self.ids.upcoming(IDS_AHEAD));
+        self.keys.prefetch_slot(self.ids.upcoming(IDS_AHEAD));
         self.store(id, &value);
         self.hot.start(id, self.now_s);
         if let (true, Some(older)) = (self.transition.writes_through(), &self.older_hot) {
@@ -214,7 +219,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// Brings key, record and hot words of a row into the processor's cache; [`NO_ID`] is no row.
     #[inline]
     pub fn prefetch(&self, id: u32) {
-        self.keys.prefetch(id);
+        self.keys.prefetch_slot(id);
         self.records.prefetch(id);
         self.hot.prefetch(id);
     }

@@ -25,7 +25,11 @@ fn a_row_is_live_from_publish_to_unpublish() {
     let state = keys.publish(2, &key);
     assert_eq!((keys.read(2), keys.state(2)), (Some(key), state));
     assert!(keys.is(2, &key) && keys.is_live(2) && !keys.is(2, b"another other"));
-    assert!(!keys.is(99, &key), "an id out of range is no row");
+    assert!(keys.holds(2, &key) && !keys.holds(2, b"another other") && !keys.holds(1, &key));
+    assert!(
+        !keys.is(99, &key) && !keys.holds(99, &key),
+        "an id out of range is no row"
+    );
     keys.unpublish(2);
     keys.unpublish(2);
     assert!(keys.read(2).is_none() && !keys.is(2, &key));
@@ -39,7 +43,8 @@ fn states_wrap_past_never_used() {
     let region = Region::private(Keys::<u32>::bytes_for(1));
     let keys = Keys::<u32>::new(region, 1).unwrap();
     let odd = u32::MAX;
-    region.u32(0).store(odd, crate::sync::Ordering::Relaxed);
+    let state = Keys::<u32>::STRIDE;
+    region.u32(state).store(odd, crate::sync::Ordering::Relaxed);
     assert_eq!(keys.publish(0, &9), 2);
     assert_eq!(keys.read(0), Some(9));
 }
