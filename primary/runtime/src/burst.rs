@@ -3,6 +3,7 @@
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::Pool;
+use core::ops::Range;
 
 /// Up to [`BURST`] packets of one shard, in the order they arrived. Packets that are not taken
 /// out go back to the pool.
@@ -64,6 +65,12 @@ impl Burst {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The places of some packets.
+    #[inline]
+    pub(crate) fn slots(&mut self, lanes: Range<usize>) -> &mut [Option<Packet>] {
+        self.packets.get_mut(lanes).unwrap_or_default()
     }
 
     /// One packet, without taking it.

@@ -1,5 +1,6 @@
 //! A shard as its datapath sees it: the state, the way out for packets, the counters, the time.
 
+use crate::burst::Burst;
 use crate::counters::{Count, Words};
 use crate::datapath::Datapath;
 use crate::setup::PortId;
@@ -9,6 +10,7 @@ use baton_schema::Reason;
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::{Chain, Packet};
 use baton_shared_state::mempool::{Cache, Pool};
+use core::ops::Range;
 use std::collections::HashMap;
 
 /// One shard of a running program.
@@ -124,6 +126,21 @@ impl<D: Datapath> Shard<D> {
         }
     }
 
+    /// Sends the packets of a burst that are at `lanes`, in their order, as [`Shard::transmit`] does each, after
+    /// `change` has had it.
+    #[inline(always)]
+    pub fn transmit_each(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst,
+        lanes: Range<usize>,
+        mut change: impl FnMut(usize, &mut Packet),
+    ) {
+        let first = lanes.start;
+        let change = |at, packet: &mut Packet| change(first + at, packet);
+        self.io.transmit_each(port, burst.slots(lanes), change);
+    }
+
     /// Sends a packet of several segments, or of data that others refer to, as [`Shard::transmit`] does. Ports
     /// send what lies in one piece in a buffer of its own, which is what a [`Packet`] is, so they meet
     /// nothing else: the packet is brought into that form here ([`Chain::into_one`]), and what does not fit a
@@ -185,6 +202,38 @@ struct Stage {
     bytes: u64,
     /// Something was published since the last kick.
     unkicked: bool,
+}
+
+impl Stage {
+    /// Takes packets in, those from number `at` on, until one is not plain, or it is full; the number of the first
+    /// that it left.
+    #[inline(always)]
+    fn put_each(
+        &mut self,
+        packets: &mut [Option<Packet>],
+        mut at: usize,
+        change: &mut impl FnMut(usize, &mut Packet),
+    ) -> usize {
+        let (mut len, mut bytes) = (self.len, self.bytes);
+        for slot in packets.iter_mut().skip(at) {
+            if let Some(packet) = slot {
+                let Some(place) = self.mbufs.get_mut(len) else {
+                    break;
+                };
+                if !packet.line().is_plain() {
+                    break;
+                }
+                change(at, packet);
+                *place = packet.index();
+                bytes += packet.len() as u64;
+                len += 1;
+            }
+            core::mem::forget(slot.take());
+            at += 1;
+        }
+        (self.len, self.bytes) = (len, bytes);
+        at
+    }
 }
 
 /// A shard's queues, buffers and counters.
@@ -258,6 +307,29 @@ impl Io {
         stage.len = at + 1;
         if stage.len == BURST {
             self.flush_port(port);
+        }
+    }
+
+    #[inline(always)]
+    fn transmit_each(
+        &mut self,
+        port: PortId,
+        packets: &mut [Option<Packet>],
+        mut change: impl FnMut(usize, &mut Packet),
+    ) {
+        let (port, mut done) = (usize::from(port.0), 0);
+        while done < packets.len() {
+            if let Some(stage) = self.stages.get_mut(port) {
+                done = stage.put_each(packets, done, &mut change);
+                if stage.len == BURST {
+                    self.flush_port(port);
+                    continue;
+                }
+            }
+            if let Some(unfit) = packets.get_mut(done).and_then(Option::take) {
+                self.forget(unfit.into_raw());
+            }
+            done += 1;
         }
     }
 

@@ -1,14 +1,16 @@
 //! The packets of a burst on their way through the fast path, a column for each thing known of them.
 
-use super::{Fast, Way};
+use super::{Exit, Fast, NOWHERE, Way};
+use crate::gateway::Gateway;
 use crate::session::SessionLayout;
 use crate::state::State;
-use baton::prelude::Burst;
-use baton_datapath::common::{Heads, WINDOW};
+use baton::prelude::{Burst, Shard};
+use baton_datapath::common::{Changes, Heads, WINDOW};
 use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
 use baton_shared_state::table::NO_ID;
+use core::ops::Range;
 
 /// The packets of a burst, as each stage leaves them to the next.
 #[derive(Debug)]
@@ -21,6 +23,9 @@ pub(super) struct Lanes {
     pub(super) candidates: [u32; BURST],
     /// The next hops' numbers.
     pub(super) hops: [u16; BURST],
+    /// What is planned for the packets of a run: how they leave, what they become.
+    pub(super) exits: [Exit; BURST],
+    pub(super) changes: Changes,
 }
 
 impl Default for Lanes {
@@ -32,6 +37,8 @@ impl Default for Lanes {
             hashes: [0; BURST],
             candidates: [NO_ID; BURST],
             hops: [NO_ROUTE; BURST],
+            exits: [NOWHERE; BURST],
+            changes: Changes::default(),
         }
     }
 }
@@ -57,6 +64,22 @@ impl Lanes {
             }
         }
         self.heads.read(len, fast.path);
+    }
+
+    /// Changes the packets at `range`, which leave by the same port, and lets them out.
+    #[inline(never)]
+    pub(super) fn let_out<S: SessionLayout>(
+        &self,
+        shard: &mut Shard<Gateway<S>>,
+        burst: &mut Burst,
+        range: Range<usize>,
+    ) {
+        let port = self.exits[range.start].port;
+        shard.transmit_each(port, burst, range, |at, packet| {
+            let ethernet = self.exits[at % BURST].ethernet;
+            let frame = packet.data_mut();
+            self.changes.write(at % BURST, frame, ethernet);
+        });
     }
 
     /// Stage 2. Not inlined, as the other stages: each has the registers to itself.

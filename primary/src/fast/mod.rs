@@ -21,17 +21,17 @@ mod lanes;
 use crate::config::Nat;
 use crate::gateway::Gateway;
 use crate::links::Target;
-use crate::session::{SessionKey, SessionLayout};
+use crate::session::{Beginning, SessionKey, SessionLayout};
 use crate::state::{State, leads_from_outside};
 use crate::translate::Sender;
-use baton::prelude::{Burst, CsumSource, Packet, PortId, Setup, Shard};
-use baton_datapath::common::{Common, RawEnd, Station, Which, mac_word, set_mac_words};
+use baton::prelude::{Burst, CsumSource, NextHop, PortId, Setup, Shard};
+use baton_datapath::Mac;
+use baton_datapath::common::{Common, Ethernet, RawEnd, Station, mac_word};
 use baton_datapath::parse::TCP;
-use baton_datapath::tcp_state::TcpState;
-use baton_datapath::{L4, Mac};
 use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
 use baton_shared_state::table::NO_ID;
+use core::ops::Range;
 use lanes::Lanes;
 use std::net::Ipv4Addr;
 use zerocopy::IntoBytes;
@@ -61,20 +61,17 @@ enum Way {
 /// The way to a next hop.
 #[derive(Clone, Copy, Debug)]
 struct Exit {
-    neighbour: u64,
-    ours: u64,
+    ethernet: Ethernet,
     port: PortId,
+    mtu: u16,
 }
 
-/// What is done to a packet: everything that has to be known before it is touched.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    session: u32,
-    state: TcpState,
-    flags: u8,
-    new: RawEnd,
-    exit: Exit,
-}
+/// Where a packet goes that has no exit yet.
+const NOWHERE: Exit = Exit {
+    ethernet: Ethernet::NONE,
+    port: PortId(u16::MAX),
+    mtu: 0,
+};
 
 /// What the fast path knows besides the state.
 #[derive(Debug)]
@@ -144,7 +141,7 @@ impl<S: SessionLayout> Gateway<S> {
         lanes.read(&self.fast, &burst);
         self.direct(&shard.state, &mut lanes, len);
         lanes.look_up(&shard.state, len);
-        self.send_all(shard, &mut burst, &lanes);
+        self.send_all(shard, &mut burst, &mut lanes);
         self.fast.lanes = Some(lanes);
     }
 
@@ -180,7 +177,7 @@ impl<S: SessionLayout> Gateway<S> {
 
     /// Stage 3.
     #[inline(never)]
-    fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &Lanes) {
+    fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &mut Lanes) {
         let (mut at, len) = (0, burst.len().min(BURST));
         while at < len {
             let next = match lanes.ways[at] {
@@ -198,110 +195,156 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// Sends the packets of one direction from lane `at` on, as long as they are the common case; gives the
-    /// first lane that is not. Compiled once for each direction: a loop has the registers to itself.
-    #[inline(never)]
+    /// first lane that is not. None of them changes what is asked for the others, but for a connection's state.
+    #[inline]
     fn send_run<const OUT: bool>(
         &mut self,
         shard: &mut Shard<Self>,
         burst: &mut Burst,
-        lanes: &Lanes,
-        mut at: usize,
+        lanes: &mut Lanes,
+        at: usize,
     ) -> usize {
-        let (way, ends) = match OUT {
-            true => (Way::Out, (Which::Source, Sender::Inside)),
-            false => (Way::In, (Which::Destination, Sender::Remote)),
-        };
         let len = burst.len().min(BURST);
-        while at < len && lanes.ways[at] == way {
-            let planned = match OUT {
-                true => self.plan_outwards(&shard.state, lanes, at),
-                false => self.plan_inwards(&shard.state, lanes, at),
-            };
-            let Some((common, plan)) = planned else { break };
-            let Some(packet) = burst.take(at) else { break };
-            self.go(shard, packet, &common, plan, ends);
-            at += 1;
-        }
-        at
-    }
-
-    /// What is done to a packet from inside, if it is the common case.
-    #[inline(always)]
-    fn plan_outwards(&self, state: &State<S>, lanes: &Lanes, at: usize) -> Option<(Common, Plan)> {
-        let common = lanes.heads.get(at)?;
-        let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
-        let session = state.sessions.confirm(hash, &key(&common), candidate)?;
-        let exit = self.exit(state, lanes.hops[at], common.far(), common.ip_len)?;
-        if exit.port != self.fast.outside {
-            return None;
-        }
-        let known = state.sessions.value(session).known();
-        let (address, port) = (known.outside.address, known.outside.port);
-        let plan = Plan {
-            session,
-            state: known.state,
-            flags: known.flags,
-            new: RawEnd::new(address.octets(), port.to_be_bytes()),
-            exit,
+        let end = match OUT {
+            true => self.plan_outwards(shard, lanes, at..len),
+            false => self.plan_inwards(shard, lanes, at..len),
         };
-        Some((common, plan))
-    }
-
-    /// The same for one from outside.
-    #[inline(always)]
-    fn plan_inwards(&self, state: &State<S>, lanes: &Lanes, at: usize) -> Option<(Common, Plan)> {
-        let common = lanes.heads.get(at)?;
-        let lane = (lanes.hashes[at], lanes.candidates[at]);
-        let (session, key, record) = from_outside(state, lane, &key(&common))?;
-        let inside = key.inside().address;
-        if self.own.get(inside).is_some() {
-            return None;
+        lanes.changes.compute(&lanes.heads, at..end, self.fast.path);
+        let mut from = at;
+        while from < end {
+            let port = lanes.exits[from].port;
+            let same = lanes.exits[from..end].iter();
+            let to = from + same.take_while(|exit| exit.port == port).count();
+            lanes.let_out(shard, burst, from..to);
+            from = to;
         }
-        let hop = state.routes.number(u32::from(inside));
-        let exit = self.exit(state, hop, inside, common.ip_len)?;
-        let known = record.known();
-        let plan = Plan {
-            session,
-            state: known.state,
-            flags: known.flags,
-            new: RawEnd::new(key.inside_addr, key.inside_port),
-            exit,
-        };
-        Some((common, plan))
+        end
     }
 
-    /// Counts a packet, changes it and lets it out.
-    #[inline(always)]
-    fn go(
+    /// What is done to the packets from inside at `range`, up to the first that is not the common case. They are
+    /// counted: what is planned is done.
+    #[inline(never)]
+    fn plan_outwards(
         &mut self,
         shard: &mut Shard<Self>,
-        mut packet: Packet,
-        common: &Common,
-        plan: Plan,
-        (near, sender): (Which, Sender),
-    ) {
-        let l4 = match common.protocol() {
-            TCP => L4::Tcp(common.flags),
-            _ => L4::Udp,
-        };
-        let asked = (l4, usize::from(common.ip_len));
-        self.follow(shard, plan.session, (plan.state, plan.flags), asked, sender);
-        let frame = packet.data_mut();
-        common.translate(frame, near, plan.new);
-        set_mac_words(frame, plan.exit.neighbour, plan.exit.ours);
-        shard.transmit(plan.exit.port, packet);
+        lanes: &mut Lanes,
+        range: Range<usize>,
+    ) -> usize {
+        let mut last = (u32::MAX, 0);
+        for at in range.start..range.end.min(BURST) {
+            if lanes.ways[at] != Way::Out {
+                return at;
+            }
+            let common = lanes.heads.known(at);
+            let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
+            let session = shard.state.sessions.confirm(hash, &key(&common), candidate);
+            let Some(session) = session else {
+                return at;
+            };
+            let known = self.exit_at(&shard.state, lanes, at, &mut last);
+            let exit = &lanes.exits[at];
+            if !known || exit.port != self.fast.outside || common.ip_len > exit.mtu {
+                return at;
+            }
+            let known = S::beginning(shard.state.sessions.first_word(session));
+            lanes.changes.set(at, known.outside());
+            self.count(shard, session, known, &common, Sender::Inside);
+        }
+        range.end
     }
 
-    /// The way of a packet of `ip_len` bytes to `dst` over next hop number `hop`, if there is one.
+    /// The same for those from outside.
+    #[inline(never)]
+    fn plan_inwards(
+        &mut self,
+        shard: &mut Shard<Self>,
+        lanes: &mut Lanes,
+        range: Range<usize>,
+    ) -> usize {
+        for at in range.start..range.end.min(BURST) {
+            if lanes.ways[at] != Way::In {
+                return at;
+            }
+            let (state, common) = (&shard.state, lanes.heads.known(at));
+            let lane = (lanes.hashes[at], lanes.candidates[at]);
+            let Some((session, key)) = from_outside(state, lane, &key(&common)) else {
+                return at;
+            };
+            let inside = key.inside().address;
+            if self.own.get(inside).is_some() {
+                return at;
+            }
+            let hop = state.routes.hop(state.routes.number(u32::from(inside)));
+            let exit = hop.and_then(|hop| self.exit(state, hop, inside));
+            let Some(exit) = exit.filter(|exit| common.ip_len <= exit.mtu) else {
+                return at;
+            };
+            lanes.exits[at] = exit;
+            let new = RawEnd::new(key.inside_addr, key.inside_port);
+            lanes.changes.set(at, new);
+            let known = S::beginning(state.sessions.first_word(session));
+            self.count(shard, session, known, &common, Sender::Remote);
+        }
+        range.end
+    }
+
+    /// Counts a packet and follows its connection.
     #[inline(always)]
-    fn exit(&self, state: &State<S>, hop: u16, dst: Ipv4Addr, ip_len: u16) -> Option<Exit> {
-        let hop = state.routes.hop(hop)?;
-        let mac = state.neighbours.get(hop.port, hop.via.unwrap_or(dst))?;
+    fn count(
+        &mut self,
+        shard: &mut Shard<Self>,
+        session: u32,
+        known: Beginning,
+        common: &Common,
+        sender: Sender,
+    ) {
+        if common.protocol() == TCP {
+            let known = (known.state(), known.flags());
+            self.follow(shard, session, known, common.flags, sender);
+        }
+        let (bytes, now_s) = (common.ip_len.into(), shard.now_s());
+        shard.state.sessions.count(session, 1, bytes, now_s);
+    }
+
+    /// Finds the way of lane `at`; `last` is the lane of a router's, and its number: many packets in a row have the same.
+    #[inline(always)]
+    fn exit_at(
+        &self,
+        state: &State<S>,
+        lanes: &mut Lanes,
+        at: usize,
+        last: &mut (u32, usize),
+    ) -> bool {
+        let number = lanes.hops[at];
+        if u32::from(number) == last.0 {
+            lanes.exits[at] = lanes.exits[last.1 % BURST];
+            return true;
+        }
+        let Some(hop) = state.routes.hop(number) else {
+            return false;
+        };
+        let Some(exit) = self.exit(state, hop, lanes.heads.known(at).far()) else {
+            return false;
+        };
+        lanes.exits[at] = exit;
+        if hop.via.is_some() {
+            *last = (number.into(), at);
+        }
+        true
+    }
+
+    /// The way to `dst` over a next hop, if there is one.
+    #[inline(always)]
+    fn exit(&self, state: &State<S>, hop: NextHop, dst: Ipv4Addr) -> Option<Exit> {
+        let mac = state
+            .neighbours
+            .get_word(hop.port, hop.via.unwrap_or(dst))?;
         let gate = self.fast.gates.get(usize::from(hop.port.0))?;
-        (ip_len <= gate.mtu).then_some(Exit {
-            neighbour: mac_word(Mac(mac.0)),
-            ours: gate.mac,
+        Some(Exit {
+            // Its first byte is the highest of 48 bits; in a frame it comes first.
+            ethernet: Ethernet::new(mac.swap_bytes() >> 16, gate.mac),
             port: hop.port,
+            mtu: gate.mtu,
         })
     }
 }
@@ -309,13 +352,13 @@ impl<S: SessionLayout> Gateway<S> {
 /// An own address that stands for a translated host.
 const TRANSLATED: Target = Target::Own { translated: true };
 
-/// The session of a packet from outside.
+/// The session of a packet from outside, and its key.
 #[inline(always)]
 fn from_outside<S: SessionLayout>(
     state: &State<S>,
     (hash, candidate): (u64, u32),
     asked: &SessionKey,
-) -> Option<(u32, SessionKey, S)> {
+) -> Option<(u32, SessionKey)> {
     if candidate == NO_ID {
         return None;
     }
@@ -323,12 +366,12 @@ fn from_outside<S: SessionLayout>(
     if let Some((key, session)) = likely
         && leads_from_outside(&key, &session, asked)
     {
-        return Some((candidate, key, session));
+        return Some((candidate, key));
     }
     let same = |id| state.is_from_outside(id, asked);
     let id = state.from_outside.find(hash, same)?;
-    let (key, session) = state.sessions.get(id)?;
-    Some((id, key, session))
+    let (key, _) = state.sessions.get(id)?;
+    Some((id, key))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::words::{self, WORD};
 use super::{TableError, check_number};
 use crate::region::Region;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Records of one size, whatever they mean: what a migration reads and writes.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,15 @@ impl<V: FromBytes + IntoBytes + Immutable + Copy> Records<V> {
     #[inline]
     pub fn read(&self, id: u32) -> V {
         words::load(words::row(self.words, id, Self::WORDS))
+    }
+
+    /// The first eight bytes of a record (zeros behind a shorter one) as they lie there: one load.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    #[inline]
+    pub fn first_word(&self, id: u32) -> u64 {
+        words::row(self.words, id, Self::WORDS)[0].load(Ordering::Relaxed)
     }
 
     /// Stores a record.

@@ -35,7 +35,7 @@ pub(super) fn prefetch_row(words: &'static [AtomicU64], id: u32, n: usize) {
 
 #[cold]
 #[inline(never)]
-fn no_row(id: u32, rows: usize) -> ! {
+pub(super) fn no_row(id: u32, rows: usize) -> ! {
     panic!("row {id} of {rows}");
 }
 

@@ -131,6 +131,13 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         if candidate == NO_ID {
             return None;
         }
+        self.confirm_another(hash, key)
+    }
+
+    /// The row of a key that another with the same tag came before.
+    #[cold]
+    #[inline(never)]
+    fn confirm_another(&self, hash: u64, key: &K) -> Option<u32> {
         self.index.find(hash, |id| self.keys.is(id, key))
     }
 
@@ -209,6 +216,12 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     #[inline]
     pub fn value(&self, id: u32) -> V {
         self.records.read(id)
+    }
+
+    /// The first eight bytes of the record of a row known to be live: one load, where that says enough.
+    #[inline]
+    pub fn first_word(&self, id: u32) -> u64 {
+        self.records.first_word(id)
     }
 
     /// Brings key, record and hot words of a row into the processor's cache; [`NO_ID`] is no row.
