@@ -4,6 +4,7 @@ use crate::burst::Burst;
 use crate::counters::{Count, Words};
 use crate::datapath::Datapath;
 use crate::setup::PortId;
+use crate::stage::Stage;
 use crate::zone::{Gain, Previous, Zones};
 use baton_ports::Port;
 use baton_schema::Reason;
@@ -195,47 +196,6 @@ impl<D: Datapath> Shard<D> {
     }
 }
 
-/// Packets of one port that wait for the end of the burst.
-struct Stage {
-    mbufs: [u32; BURST],
-    len: usize,
-    bytes: u64,
-    /// Something was published since the last kick.
-    unkicked: bool,
-}
-
-impl Stage {
-    /// Takes packets in, those from number `at` on, until one is not plain, or it is full; the number of the first
-    /// that it left.
-    #[inline(always)]
-    fn put_each(
-        &mut self,
-        packets: &mut [Option<Packet>],
-        mut at: usize,
-        change: &mut impl FnMut(usize, &mut Packet),
-    ) -> usize {
-        let (mut len, mut bytes) = (self.len, self.bytes);
-        for slot in packets.iter_mut().skip(at) {
-            if let Some(packet) = slot {
-                let Some(place) = self.mbufs.get_mut(len) else {
-                    break;
-                };
-                if !packet.line().is_plain() {
-                    break;
-                }
-                change(at, packet);
-                *place = packet.index();
-                bytes += packet.len() as u64;
-                len += 1;
-            }
-            core::mem::forget(slot.take());
-            at += 1;
-        }
-        (self.len, self.bytes) = (len, bytes);
-        at
-    }
-}
-
 /// A shard's queues, buffers and counters.
 pub(crate) struct Io {
     pub(crate) index: u16,
@@ -267,15 +227,7 @@ impl Io {
         counters: Words,
         drops: Words,
     ) -> Io {
-        let stages = queues
-            .iter()
-            .map(|_| Stage {
-                mbufs: [0; BURST],
-                len: 0,
-                bytes: 0,
-                unkicked: false,
-            })
-            .collect();
+        let stages = queues.iter().map(|_| Stage::default()).collect();
         let cache = pool.cache(usize::from(index));
         Io {
             index,
@@ -301,10 +253,7 @@ impl Io {
         let Some(stage) = self.stages.get_mut(port) else {
             return self.forget(mbuf);
         };
-        let at = stage.len % BURST;
-        stage.bytes += len as u64;
-        stage.mbufs[at] = mbuf;
-        stage.len = at + 1;
+        stage.put(mbuf, len);
         if stage.len == BURST {
             self.flush_port(port);
         }

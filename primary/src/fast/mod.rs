@@ -135,13 +135,13 @@ fn key(common: &Common) -> SessionKey {
 impl<S: SessionLayout> Gateway<S> {
     /// A whole burst.
     #[inline]
-    pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, mut burst: Burst) {
+    pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, burst: &mut Burst) {
         let len = burst.len().min(BURST);
         let mut lanes = self.fast.lanes.take().unwrap_or_default();
-        lanes.read(&self.fast, &burst);
+        lanes.read(&self.fast, burst);
         self.direct(&shard.state, &mut lanes, len);
         lanes.look_up(&shard.state, len);
-        self.send_all(shard, &mut burst, &mut lanes);
+        self.send_all(shard, burst, &mut lanes);
         self.fast.lanes = Some(lanes);
     }
 
