@@ -1,6 +1,7 @@
 //! The packets of a burst on their way through the fast path, a column for each thing known of them.
 
-use super::{Exit, Fast, NOWHERE, Way};
+use super::run::{Exit, NOWHERE};
+use super::{Fast, Way};
 use crate::gateway::Gateway;
 use crate::session::SessionLayout;
 use crate::state::State;
@@ -11,6 +12,9 @@ use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
 use baton_shared_state::table::NO_ID;
 use core::ops::Range;
+
+/// Packets ahead of which their rows' rest is asked for, in stage 3.
+pub(super) const AHEAD: usize = 4;
 
 /// The packets of a burst, as each stage leaves them to the next.
 #[derive(Debug)]
@@ -43,10 +47,17 @@ impl Default for Lanes {
     }
 }
 
+/// Where a packet goes, if it is common.
+#[inline(always)]
+fn destination(window: &[u8; WINDOW]) -> u32 {
+    let [.., a, b, c, d] = *window.first_chunk::<34>().unwrap_or(&[0; 34]);
+    u32::from_be_bytes([a, b, c, d])
+}
+
 impl Lanes {
     /// Stage 1, first half: what the frames say.
     #[inline(never)]
-    pub(super) fn read(&mut self, fast: &Fast, burst: &Burst) {
+    pub(super) fn read<S: SessionLayout>(&mut self, fast: &Fast, state: &State<S>, burst: &Burst) {
         let len = burst.len().min(BURST);
         for at in 0..len {
             let known = burst.get(at).and_then(|packet| {
@@ -57,6 +68,9 @@ impl Lanes {
             });
             match known {
                 Some((gate, window, len)) => {
+                    if gate.way == Way::Out {
+                        state.routes.prefetch(destination(window));
+                    }
                     self.heads.put(at, window, len, &gate.station);
                     self.ways[at] = gate.way;
                 }
@@ -93,7 +107,13 @@ impl Lanes {
             let hash = self.hashes[at];
             match self.ways[at] {
                 Way::Whole => {}
-                Way::Out => self.candidates[at] = state.sessions.candidate(hash),
+                Way::Out => {
+                    let candidate = state.sessions.candidate(hash);
+                    if at < AHEAD {
+                        state.sessions.prefetch_rest(candidate);
+                    }
+                    self.candidates[at] = candidate;
+                }
                 Way::In => {
                     let candidate = state.from_outside.candidate(hash);
                     state.sessions.prefetch(candidate);

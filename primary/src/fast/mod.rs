@@ -2,11 +2,17 @@
 //! there, with a next hop that is known ([`Common`]).
 //!
 //! ```text
-//! stage 1  read      all packets: which are common, by columns of words
+//! stage 1  read      all packets: which are common, by columns of words; the route is asked for
 //!          direct    each packet: its way, its session's hash; the index line is asked for
-//! stage 2  look_up   each packet: the likely row and the next hop; the row's lines are asked for
-//! stage 3  send_all  each packet in its order: the row is compared, the packet translated and sent
+//! stage 2  look_up   each packet: the likely row and the next hop; the row's key is asked for
+//! stage 3  send_all  the packets in their order, by runs of common ones of one direction:
+//!          plan      each packet: its row is compared, its exit found, it is counted;
+//!                    the rest of the row of one further on is asked for
+//!          compute   all of the run: checksums, addresses and ports, by columns
+//!          let_out   each packet: it gets its new bytes, and leaves
 //! ```
+//! A core waits for 10 to 16 lines at once, and a prefetch too many blocks like a load. So each loop asks for
+//! about as many as come while it works.
 //!
 //! Invariants:
 //!
@@ -17,23 +23,19 @@
 //!   seen, by comparing rows and asking for neighbours then and not before.
 
 mod lanes;
+mod run;
 
 use crate::config::Nat;
 use crate::gateway::Gateway;
 use crate::links::Target;
-use crate::session::{Beginning, SessionKey, SessionLayout};
-use crate::state::{State, leads_from_outside};
-use crate::translate::Sender;
-use baton::prelude::{Burst, CsumSource, NextHop, PortId, Setup, Shard};
+use crate::session::{SessionKey, SessionLayout};
+use crate::state::State;
+use baton::prelude::{Burst, CsumSource, PortId, Setup, Shard};
 use baton_datapath::Mac;
-use baton_datapath::common::{Common, Ethernet, RawEnd, Station, mac_word};
-use baton_datapath::parse::TCP;
+use baton_datapath::common::{Common, Station, mac_word};
 use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
-use baton_shared_state::table::NO_ID;
-use core::ops::Range;
 use lanes::Lanes;
-use std::net::Ipv4Addr;
 use zerocopy::IntoBytes;
 
 /// A port, as the fast path asks about it.
@@ -57,21 +59,6 @@ enum Way {
     /// To a translated address.
     In,
 }
-
-/// The way to a next hop.
-#[derive(Clone, Copy, Debug)]
-struct Exit {
-    ethernet: Ethernet,
-    port: PortId,
-    mtu: u16,
-}
-
-/// Where a packet goes that has no exit yet.
-const NOWHERE: Exit = Exit {
-    ethernet: Ethernet::NONE,
-    port: PortId(u16::MAX),
-    mtu: 0,
-};
 
 /// What the fast path knows besides the state.
 #[derive(Debug)]
@@ -138,7 +125,7 @@ impl<S: SessionLayout> Gateway<S> {
     pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, burst: &mut Burst) {
         let len = burst.len().min(BURST);
         let mut lanes = self.fast.lanes.take().unwrap_or_default();
-        lanes.read(&self.fast, burst);
+        lanes.read(&self.fast, &shard.state, burst);
         self.direct(&shard.state, &mut lanes, len);
         lanes.look_up(&shard.state, len);
         self.send_all(shard, burst, &mut lanes);
@@ -157,9 +144,7 @@ impl<S: SessionLayout> Gateway<S> {
                 Way::Out if self.own.get(common.far()).is_none() => {
                     let hash = state.sessions.hash(&key(&common));
                     state.sessions.prefetch_hash(hash);
-                    let destination = u32::from(common.far());
-                    state.routes.prefetch(destination);
-                    lanes.destinations[at] = destination;
+                    lanes.destinations[at] = common.far().into();
                     hash
                 }
                 Way::In if self.own.get(common.near()) == Some(TRANSLATED) => {
@@ -193,186 +178,10 @@ impl<S: SessionLayout> Gateway<S> {
             at = next.max(at + 1);
         }
     }
-
-    /// Sends the packets of one direction from lane `at` on, as long as they are the common case; gives the
-    /// first lane that is not. None of them changes what is asked for the others, but for a connection's state.
-    #[inline]
-    fn send_run<const OUT: bool>(
-        &mut self,
-        shard: &mut Shard<Self>,
-        burst: &mut Burst,
-        lanes: &mut Lanes,
-        at: usize,
-    ) -> usize {
-        let len = burst.len().min(BURST);
-        let end = match OUT {
-            true => self.plan_outwards(shard, lanes, at..len),
-            false => self.plan_inwards(shard, lanes, at..len),
-        };
-        lanes.changes.compute(&lanes.heads, at..end, self.fast.path);
-        let mut from = at;
-        while from < end {
-            let port = lanes.exits[from].port;
-            let same = lanes.exits[from..end].iter();
-            let to = from + same.take_while(|exit| exit.port == port).count();
-            lanes.let_out(shard, burst, from..to);
-            from = to;
-        }
-        end
-    }
-
-    /// What is done to the packets from inside at `range`, up to the first that is not the common case. They are
-    /// counted: what is planned is done.
-    #[inline(never)]
-    fn plan_outwards(
-        &mut self,
-        shard: &mut Shard<Self>,
-        lanes: &mut Lanes,
-        range: Range<usize>,
-    ) -> usize {
-        let mut last = (u32::MAX, 0);
-        for at in range.start..range.end.min(BURST) {
-            if lanes.ways[at] != Way::Out {
-                return at;
-            }
-            let common = lanes.heads.known(at);
-            let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
-            let session = shard.state.sessions.confirm(hash, &key(&common), candidate);
-            let Some(session) = session else {
-                return at;
-            };
-            let known = self.exit_at(&shard.state, lanes, at, &mut last);
-            let exit = &lanes.exits[at];
-            if !known || exit.port != self.fast.outside || common.ip_len > exit.mtu {
-                return at;
-            }
-            let known = S::beginning(shard.state.sessions.first_word(session));
-            lanes.changes.set(at, known.outside());
-            self.count(shard, session, known, &common, Sender::Inside);
-        }
-        range.end
-    }
-
-    /// The same for those from outside.
-    #[inline(never)]
-    fn plan_inwards(
-        &mut self,
-        shard: &mut Shard<Self>,
-        lanes: &mut Lanes,
-        range: Range<usize>,
-    ) -> usize {
-        for at in range.start..range.end.min(BURST) {
-            if lanes.ways[at] != Way::In {
-                return at;
-            }
-            let (state, common) = (&shard.state, lanes.heads.known(at));
-            let lane = (lanes.hashes[at], lanes.candidates[at]);
-            let Some((session, key)) = from_outside(state, lane, &key(&common)) else {
-                return at;
-            };
-            let inside = key.inside().address;
-            if self.own.get(inside).is_some() {
-                return at;
-            }
-            let hop = state.routes.hop(state.routes.number(u32::from(inside)));
-            let exit = hop.and_then(|hop| self.exit(state, hop, inside));
-            let Some(exit) = exit.filter(|exit| common.ip_len <= exit.mtu) else {
-                return at;
-            };
-            lanes.exits[at] = exit;
-            let new = RawEnd::new(key.inside_addr, key.inside_port);
-            lanes.changes.set(at, new);
-            let known = S::beginning(state.sessions.first_word(session));
-            self.count(shard, session, known, &common, Sender::Remote);
-        }
-        range.end
-    }
-
-    /// Counts a packet and follows its connection.
-    #[inline(always)]
-    fn count(
-        &mut self,
-        shard: &mut Shard<Self>,
-        session: u32,
-        known: Beginning,
-        common: &Common,
-        sender: Sender,
-    ) {
-        if common.protocol() == TCP {
-            let known = (known.state(), known.flags());
-            self.follow(shard, session, known, common.flags, sender);
-        }
-        let (bytes, now_s) = (common.ip_len.into(), shard.now_s());
-        shard.state.sessions.count(session, 1, bytes, now_s);
-    }
-
-    /// Finds the way of lane `at`; `last` is the lane of a router's, and its number: many packets in a row have the same.
-    #[inline(always)]
-    fn exit_at(
-        &self,
-        state: &State<S>,
-        lanes: &mut Lanes,
-        at: usize,
-        last: &mut (u32, usize),
-    ) -> bool {
-        let number = lanes.hops[at];
-        if u32::from(number) == last.0 {
-            lanes.exits[at] = lanes.exits[last.1 % BURST];
-            return true;
-        }
-        let Some(hop) = state.routes.hop(number) else {
-            return false;
-        };
-        let Some(exit) = self.exit(state, hop, lanes.heads.known(at).far()) else {
-            return false;
-        };
-        lanes.exits[at] = exit;
-        if hop.via.is_some() {
-            *last = (number.into(), at);
-        }
-        true
-    }
-
-    /// The way to `dst` over a next hop, if there is one.
-    #[inline(always)]
-    fn exit(&self, state: &State<S>, hop: NextHop, dst: Ipv4Addr) -> Option<Exit> {
-        let mac = state
-            .neighbours
-            .get_word(hop.port, hop.via.unwrap_or(dst))?;
-        let gate = self.fast.gates.get(usize::from(hop.port.0))?;
-        Some(Exit {
-            // Its first byte is the highest of 48 bits; in a frame it comes first.
-            ethernet: Ethernet::new(mac.swap_bytes() >> 16, gate.mac),
-            port: hop.port,
-            mtu: gate.mtu,
-        })
-    }
 }
 
 /// An own address that stands for a translated host.
 const TRANSLATED: Target = Target::Own { translated: true };
-
-/// The session of a packet from outside, and its key.
-#[inline(always)]
-fn from_outside<S: SessionLayout>(
-    state: &State<S>,
-    (hash, candidate): (u64, u32),
-    asked: &SessionKey,
-) -> Option<(u32, SessionKey)> {
-    if candidate == NO_ID {
-        return None;
-    }
-    let likely = state.sessions.get(candidate);
-    if let Some((key, session)) = likely
-        && leads_from_outside(&key, &session, asked)
-    {
-        return Some((candidate, key));
-    }
-    let same = |id| state.is_from_outside(id, asked);
-    let id = state.from_outside.find(hash, same)?;
-    let (key, _) = state.sessions.get(id)?;
-    Some((id, key))
-}
 
 #[cfg(test)]
 mod tests {

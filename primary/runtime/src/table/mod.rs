@@ -113,13 +113,21 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.index.prefetch(hash);
     }
 
-    /// The row that a hash leads to, or [`NO_ID`], with its key not yet compared; the row is on its
+    /// The row that a hash leads to, or [`NO_ID`], with its key not yet compared; that is on its
     /// way into the processor's cache. [`Table::confirm`] compares.
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
         let id = self.index.candidate(hash);
-        self.prefetch(id);
+        self.keys.prefetch(id);
         id
+    }
+
+    /// Brings the rest of what a packet needs of a row into the processor's cache: the record's first word and the
+    /// hot words. A core waits for some lines at once, so the two are not all asked for with the keys.
+    #[inline]
+    pub fn prefetch_rest(&self, id: u32) {
+        self.records.prefetch_first(id);
+        self.hot.prefetch(id);
     }
 
     /// The row of a key, most likely `candidate`.
