@@ -13,9 +13,6 @@ use baton_shared_state::mbuf::CSUM_PARTIAL;
 use baton_shared_state::table::NO_ID;
 use core::ops::Range;
 
-/// Packets ahead of which their rows' rest is asked for, in stage 3.
-pub(super) const AHEAD: usize = 4;
-
 /// The packets of a burst, as each stage leaves them to the next.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -23,7 +20,7 @@ pub(super) struct Lanes {
     pub(super) ways: [Way; BURST],
     pub(super) destinations: [u32; BURST],
     pub(super) hashes: [u64; BURST],
-    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared.
+    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared. Of a run that is planned, its sessions.
     pub(super) candidates: [u32; BURST],
     /// The next hops' numbers.
     pub(super) hops: [u16; BURST],
@@ -80,6 +77,16 @@ impl Lanes {
         self.heads.read(len, fast.path);
     }
 
+    /// Counts the packets at `range`, which are planned.
+    #[inline(never)]
+    pub(super) fn count<S: SessionLayout>(&self, shard: &Shard<Gateway<S>>, range: Range<usize>) {
+        let (sessions, now_s) = (&shard.state.sessions, shard.now_s());
+        for at in range.start..range.end.min(BURST) {
+            let bytes = self.heads.known(at).ip_len;
+            sessions.count(self.candidates[at], 1, bytes.into(), now_s);
+        }
+    }
+
     /// Changes the packets at `range`, which leave by the same port, and lets them out.
     #[inline(never)]
     pub(super) fn let_out<S: SessionLayout>(
@@ -107,13 +114,7 @@ impl Lanes {
             let hash = self.hashes[at];
             match self.ways[at] {
                 Way::Whole => {}
-                Way::Out => {
-                    let candidate = state.sessions.candidate(hash);
-                    if at < AHEAD {
-                        state.sessions.prefetch_rest(candidate);
-                    }
-                    self.candidates[at] = candidate;
-                }
+                Way::Out => self.candidates[at] = state.sessions.candidate(hash),
                 Way::In => {
                     let candidate = state.from_outside.candidate(hash);
                     state.sessions.prefetch(candidate);

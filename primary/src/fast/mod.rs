@@ -6,9 +6,10 @@
 //!          direct    each packet: its way, its session's hash; the index line is asked for
 //! stage 2  look_up   each packet: the likely row and the next hop; the row's key is asked for
 //! stage 3  send_all  the packets in their order, by runs of common ones of one direction:
-//!          plan      each packet: its row is compared, its exit found, it is counted;
-//!                    the rest of the row of one further on is asked for
+//!          plan      each packet: its row is compared, the record is asked for;
+//!                    each packet: its exit and new end, the hot words are asked for
 //!          compute   all of the run: checksums, addresses and ports, by columns
+//!          count     each packet
 //!          let_out   each packet: it gets its new bytes, and leaves
 //! ```
 //! A core waits for 10 to 16 lines at once, and a prefetch too many blocks like a load. So each loop asks for

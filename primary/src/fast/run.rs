@@ -4,7 +4,7 @@
 //! a run a packet changes nothing that is asked for another, but for a connection's state, which is asked for
 //! when its turn has come.
 
-use super::lanes::{AHEAD, Lanes};
+use super::lanes::Lanes;
 use super::{Way, key};
 use crate::gateway::Gateway;
 use crate::session::{Beginning, SessionKey, SessionLayout};
@@ -50,6 +50,7 @@ impl<S: SessionLayout> Gateway<S> {
             false => self.plan_inwards(shard, lanes, at..len),
         };
         lanes.changes.compute(&lanes.heads, at..end, self.fast.path);
+        lanes.count(shard, at..end);
         let mut from = at;
         while from < end {
             let port = lanes.exits[from].port;
@@ -61,8 +62,8 @@ impl<S: SessionLayout> Gateway<S> {
         end
     }
 
-    /// What is done to the packets from inside at `range`, up to the first that is not the common case. They are
-    /// counted: what is planned is done.
+    /// What is done to the packets from inside at `range`, up to the first that is not the common case. Their
+    /// connections are followed: what is planned is done.
     #[inline(never)]
     fn plan_outwards(
         &mut self,
@@ -70,19 +71,11 @@ impl<S: SessionLayout> Gateway<S> {
         lanes: &mut Lanes,
         range: Range<usize>,
     ) -> usize {
+        let end = self.confirm(&shard.state, lanes, range.clone());
         let mut last = (u32::MAX, 0);
-        for at in range.start..range.end.min(BURST) {
-            if lanes.ways[at] != Way::Out {
-                return at;
-            }
-            let ahead = lanes.candidates[(at + AHEAD).min(BURST - 1)];
-            shard.state.sessions.prefetch_rest(ahead);
-            let common = lanes.heads.known(at);
-            let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
-            let session = shard.state.sessions.confirm(hash, &key(&common), candidate);
-            let Some(session) = session else {
-                return at;
-            };
+        for at in range.start..end.min(BURST) {
+            let (common, session) = (lanes.heads.known(at), lanes.candidates[at]);
+            shard.state.sessions.prefetch_count(session);
             let known = self.exit_at(&shard.state, lanes, at, &mut last);
             let exit = &lanes.exits[at];
             if !known || exit.port != self.fast.outside || common.ip_len > exit.mtu {
@@ -90,7 +83,26 @@ impl<S: SessionLayout> Gateway<S> {
             }
             let known = S::beginning(shard.state.sessions.first_word(session));
             lanes.changes.set(at, known.outside());
-            self.count(shard, session, known, &common, Sender::Inside);
+            self.follow_tcp(shard, session, known, &common, Sender::Inside);
+        }
+        end
+    }
+
+    /// Compares the rows of the packets from inside at `range`, up to the first that has none; the candidates
+    /// of those before it are their sessions.
+    #[inline(always)]
+    fn confirm(&self, state: &State<S>, lanes: &mut Lanes, range: Range<usize>) -> usize {
+        for at in range.start..range.end.min(BURST) {
+            if lanes.ways[at] != Way::Out {
+                return at;
+            }
+            let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
+            state.sessions.prefetch_first_word(candidate);
+            let key = key(&lanes.heads.known(at));
+            let Some(session) = state.sessions.confirm(hash, &key, candidate) else {
+                return at;
+            };
+            lanes.candidates[at] = session;
         }
         range.end
     }
@@ -125,14 +137,15 @@ impl<S: SessionLayout> Gateway<S> {
             let new = RawEnd::new(key.inside_addr, key.inside_port);
             lanes.changes.set(at, new);
             let known = S::beginning(state.sessions.first_word(session));
-            self.count(shard, session, known, &common, Sender::Remote);
+            lanes.candidates[at] = session;
+            self.follow_tcp(shard, session, known, &common, Sender::Remote);
         }
         range.end
     }
 
-    /// Counts a packet and follows its connection.
+    /// Follows a packet's connection, if it has one.
     #[inline(always)]
-    fn count(
+    fn follow_tcp(
         &mut self,
         shard: &mut Shard<Self>,
         session: u32,
@@ -144,8 +157,6 @@ impl<S: SessionLayout> Gateway<S> {
             let known = (known.state(), known.flags());
             self.follow(shard, session, known, common.flags, sender);
         }
-        let (bytes, now_s) = (common.ip_len.into(), shard.now_s());
-        shard.state.sessions.count(session, 1, bytes, now_s);
     }
 
     /// Finds the way of lane `at`; `last` is the lane of a router's, and its number: many packets in a row have the same.

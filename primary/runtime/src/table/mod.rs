@@ -122,11 +122,15 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         id
     }
 
-    /// Brings the rest of what a packet needs of a row into the processor's cache: the record's first word and the
-    /// hot words. A core waits for some lines at once, so the two are not all asked for with the keys.
+    /// Brings what [`Table::first_word`] reads into the processor's cache; [`NO_ID`] is no row.
     #[inline]
-    pub fn prefetch_rest(&self, id: u32) {
+    pub fn prefetch_first_word(&self, id: u32) {
         self.records.prefetch_first(id);
+    }
+
+    /// Brings what [`Table::count`] changes into the processor's cache; [`NO_ID`] is no row.
+    #[inline]
+    pub fn prefetch_count(&self, id: u32) {
         self.hot.prefetch(id);
     }
 
