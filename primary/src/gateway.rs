@@ -128,10 +128,10 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
         self.bucket_of(packet.port(), packet.data())
     }
 
-    fn burst(&mut self, shard: &mut Shard<Self>, burst: Burst) {
+    fn burst(&mut self, shard: &mut Shard<Self>, mut burst: Burst) {
         shard.state.settle();
         if self.fast.enabled {
-            self.run_burst(shard, burst);
+            self.run_burst(shard, &mut burst);
         } else {
             burst
                 .into_iter()

@@ -14,6 +14,7 @@
 
 use crate::config::{NoQos, Qos, QosClasses};
 use baton::prelude::{Loss, Migrate, Record};
+use baton_datapath::common::RawEnd;
 use baton_datapath::rewrite::End;
 use baton_datapath::tcp_state::TcpState;
 use baton_shared_state::table::{Hot32, Hot64, HotWords};
@@ -201,6 +202,34 @@ pub struct Known {
     pub binding: u32,
 }
 
+/// What a packet of a running session asks of its record, in the record's first word: the outside end,
+/// as it lies in a frame, then the TCP state and the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning(pub u64);
+
+impl Beginning {
+    /// What the host looks like from outside.
+    #[inline]
+    #[must_use]
+    pub fn outside(self) -> RawEnd {
+        RawEnd::of_word(self.0)
+    }
+
+    /// How far a TCP connection has come.
+    #[inline]
+    #[must_use]
+    pub fn state(self) -> TcpState {
+        TcpState::from_byte((self.0 >> 48) as u8)
+    }
+
+    /// [`STATIC`], [`FROM_OUTSIDE`].
+    #[inline]
+    #[must_use]
+    pub fn flags(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+}
+
 /// One version of the gateway: the record and counters it stores, the config it understands.
 pub trait SessionLayout: Record + std::fmt::Debug {
     /// The counters' layout.
@@ -214,6 +243,8 @@ pub trait SessionLayout: Record + std::fmt::Debug {
     fn of(new: &NewSession) -> Self;
     /// What the record says.
     fn known(&self) -> Known;
+    /// What the first word of a stored record says, the same as [`SessionLayout::known`].
+    fn beginning(word: u64) -> Beginning;
     /// The same session in another TCP state.
     #[must_use]
     fn with_state(self, state: TcpState) -> Self;
@@ -243,6 +274,10 @@ impl SessionLayout for SessionV1 {
         }
     }
 
+    fn beginning(word: u64) -> Beginning {
+        Beginning(word)
+    }
+
     fn with_state(self, state: TcpState) -> SessionV1 {
         SessionV1 {
             tcp_state: state as u8,
@@ -266,6 +301,10 @@ impl SessionLayout for SessionV2 {
 
     fn known(&self) -> Known {
         SessionV2::down(*self).known()
+    }
+
+    fn beginning(word: u64) -> Beginning {
+        Beginning(word)
     }
 
     fn with_state(self, state: TcpState) -> SessionV2 {
@@ -322,6 +361,21 @@ mod tests {
         fn up_and_down_gives_the_same_bytes(bytes in any::<[u8; 12]>()) {
             let old = SessionV1::read_from_bytes(&bytes).unwrap();
             prop_assert_eq!(SessionV2::down(SessionV2::up(old)), old);
+        }
+
+        #[test]
+        fn the_first_word_says_what_the_record_says(bytes in any::<[u8; 20]>()) {
+            let newer = SessionV2::read_from_bytes(&bytes).unwrap();
+            let older = SessionV1::read_from_bytes(&bytes[..12]).unwrap();
+            let word = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+            for (known, said) in [
+                (older.known(), SessionV1::beginning(word)),
+                (newer.known(), SessionV2::beginning(word)),
+            ] {
+                prop_assert_eq!((said.state(), said.flags()), (known.state, known.flags));
+                let (address, port) = (known.outside.address, known.outside.port);
+                prop_assert_eq!(said.outside(), RawEnd::new(address.octets(), port.to_be_bytes()));
+            }
         }
 
         #[test]

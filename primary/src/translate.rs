@@ -256,39 +256,33 @@ impl<S: SessionLayout> Gateway<S> {
 
     /// Counts a packet and follows its connection.
     fn note(&mut self, shard: &mut Shard<Self>, id: u32, session: S, h: &Headers, sender: Sender) {
-        let known = session.known();
-        self.follow(
-            shard,
-            id,
-            (known.state, known.flags),
-            (h.l4, h.ip_len()),
-            sender,
-        );
+        if let L4::Tcp(flags) = h.l4 {
+            let known = session.known();
+            self.follow(shard, id, (known.state, known.flags), flags, sender);
+        }
+        let now_s = shard.now_s();
+        let bytes = h.ip_len() as u64;
+        shard.state.sessions.count(id, 1, bytes, now_s);
     }
 
-    /// The same with what is asked of the session, its state and its flags, and of the packet, its
-    /// kind and its length. The record itself is read again where it changes: handed through, it
-    /// would be copied from narrow stores by wide loads, for each packet.
+    /// Follows a connection, of which the state and the session's flags are asked. The record itself is read again
+    /// where it changes: handed through, it would be copied from narrow stores by wide loads, for each packet.
     #[inline(always)]
     pub(crate) fn follow(
         &mut self,
         shard: &mut Shard<Self>,
         id: u32,
         (state, how): (TcpState, u8),
-        (l4, ip_len): (L4, usize),
+        flags: u8,
         sender: Sender,
     ) {
-        if let L4::Tcp(flags) = l4 {
-            let opened_outside = how & FROM_OUTSIDE != 0;
-            let by_opener = opened_outside == (sender == Sender::Remote);
-            let side = if by_opener { Side::Opener } else { Side::Other };
-            let next = state.next(side, flags);
-            if next != state {
-                self.turn(shard, id, next);
-            }
+        let opened_outside = how & FROM_OUTSIDE != 0;
+        let by_opener = opened_outside == (sender == Sender::Remote);
+        let side = if by_opener { Side::Opener } else { Side::Other };
+        let next = state.next(side, flags);
+        if next != state {
+            self.turn(shard, id, next);
         }
-        let now_s = shard.now_s();
-        shard.state.sessions.count(id, 1, ip_len as u64, now_s);
     }
 
     /// A connection comes into another state.

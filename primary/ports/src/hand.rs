@@ -37,6 +37,38 @@ impl Hand {
             .set_place(m, Place::new(Holder::app(shard), MARK | position));
     }
 
+    /// Marks a mbuf as received that holds its packet, flags and unfinished checksum already; gives its length.
+    #[inline]
+    pub(crate) fn received_as_is(&self, shard: u16, m: u32, position: u32) -> u16 {
+        let len = self.pool.restart_packet(m, (self.port, self.queue));
+        self.pool
+            .set_place(m, Place::new(Holder::app(shard), MARK | position));
+        len
+    }
+
+    /// Marks mbufs as received whose packets are yet to be filled, each with `len` bytes behind the headroom:
+    /// until the cursor has passed their positions, nobody takes them for packets (I1).
+    ///
+    /// # Panics
+    /// When there is no such room.
+    #[inline]
+    pub(crate) fn start(&self, shard: u16, mbufs: &[u32], len: u16, position: u32) {
+        let at = (self.pool.headroom(), len);
+        let app = Holder::app(shard);
+        self.pool
+            .start_packets(mbufs, at, (self.port, self.queue), |i| {
+                Place::new(app, MARK | position.wrapping_add(i))
+            });
+    }
+
+    /// Has the packet of a mbuf filled that the caller holds, and that is started.
+    #[inline(always)]
+    pub(crate) fn fill(&self, m: u32, fill: impl FnOnce(&mut Packet)) {
+        let mut packet = Packet::from_raw(m, self.pool);
+        fill(&mut packet);
+        packet.into_raw();
+    }
+
     /// Marks a mbuf as received whose offset and length are set.
     #[inline]
     pub(crate) fn mark(&self, shard: u16, m: u32, flags: u32, position: u32) {

@@ -104,7 +104,7 @@ impl Peer {
 
     /// Hands mbufs to the port, as many as fit; the rest stay the caller's.
     pub fn send_burst(&mut self, mbufs: &[u32]) -> usize {
-        publish(&self.to_port, self.pool, self.holder, mbufs)
+        publish(&self.to_port, self.pool, self.holder, mbufs).0
     }
 
     /// Takes what the port sent; the mbufs are the caller's.
@@ -140,13 +140,9 @@ impl Port for RingPort {
         let position = self.rx_position();
         let mut bytes = 0;
         for (i, m) in (0u32..).zip(&out[..n]) {
-            let line = self.hand.pool.line(*m);
-            let (csum, at) = (line.csum_partial(), self.hand.pool.packet(*m));
             let position = position.wrapping_add(i);
-            self.hand
-                .received(cache.shard(), *m, at, line.flags(), position);
-            line.set_csum_partial(csum);
-            bytes += u64::from(at.1);
+            let len = self.hand.received_as_is(cache.shard(), *m, position);
+            bytes += u64::from(len);
         }
         self.rx.consume(n);
         self.cursors.count_rx(n as u64, bytes);
@@ -154,13 +150,7 @@ impl Port for RingPort {
     }
 
     fn tx_burst(&mut self, _cache: &mut Cache, mbufs: &[u32]) -> usize {
-        // Lengths first: a published mbuf is the peer's.
-        let fit = mbufs.len().min(self.tx.free());
-        let lengths = mbufs[..fit]
-            .iter()
-            .map(|m| u64::from(self.hand.pool.data_len(*m)));
-        let bytes = lengths.sum();
-        let n = publish(&self.tx, self.hand.pool, self.tx_holder(), &mbufs[..fit]);
+        let (n, bytes) = publish(&self.tx, self.hand.pool, self.tx_holder(), mbufs);
         self.cursors.count_tx(n as u64, bytes);
         n
     }
@@ -235,14 +225,14 @@ impl Port for RingPort {
     }
 }
 
-/// Stores the places of as many mbufs as fit, then publishes them.
-fn publish(ring: &SpscRing, pool: Pool, holder: Holder, mbufs: &[u32]) -> usize {
-    let n = mbufs.len().min(ring.free());
+/// Stores the places of as many mbufs as fit, then publishes them; how many, and their bytes.
+#[inline]
+fn publish(ring: &SpscRing, pool: Pool, holder: Holder, mbufs: &[u32]) -> (usize, u64) {
+    let fit = &mbufs[..mbufs.len().min(ring.free())];
     let first = ring.next_position();
-    for (i, m) in (0u32..).zip(&mbufs[..n]) {
-        pool.set_place(*m, Place::new(holder, first.wrapping_add(i)));
-    }
-    ring.enqueue_burst(&mbufs[..n])
+    // Lengths now: a published mbuf is the peer's.
+    let bytes = pool.set_places(fit, |i| Place::new(holder, first.wrapping_add(i)));
+    (ring.enqueue_burst(fit), bytes)
 }
 
 /// Where the second ring starts, and the length of both.

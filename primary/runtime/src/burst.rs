@@ -3,6 +3,7 @@
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::Pool;
+use core::ops::Range;
 
 /// Up to [`BURST`] packets of one shard, in the order they arrived. Packets that are not taken
 /// out go back to the pool.
@@ -22,17 +23,21 @@ impl Default for Burst {
 }
 
 impl Burst {
-    /// The packets of these buffers, whose bytes are on their way into the processor's cache.
+    /// The packets of these buffers, whose bytes are on their way into the processor's cache; and how many
+    /// bytes they have.
     #[inline]
-    pub(crate) fn of(raw: &[u32], pool: Pool) -> Burst {
-        let mut burst = Burst::default();
+    pub(crate) fn of(raw: &[u32], pool: Pool) -> (Burst, u64) {
+        let (mut burst, mut bytes) = (Burst::default(), 0);
         // Nothing may panic while a packet is held here: it would be kept in memory for its drop, by
         // narrow stores, and copied from there by wide loads that wait for them.
         for (slot, &mbuf) in burst.packets.iter_mut().zip(raw) {
-            *slot = Some(Packet::arriving(mbuf, pool));
+            let packet = Packet::arriving(mbuf, pool);
+            bytes += packet.len() as u64;
+            // There is nothing to drop in a new burst.
+            core::mem::forget(slot.replace(packet));
         }
         burst.len = raw.len().min(BURST);
-        burst
+        (burst, bytes)
     }
 
     /// Takes one packet out; the others keep their places.
@@ -64,6 +69,12 @@ impl Burst {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The places of some packets.
+    #[inline]
+    pub(crate) fn slots(&mut self, lanes: Range<usize>) -> &mut [Option<Packet>] {
+        self.packets.get_mut(lanes).unwrap_or_default()
     }
 
     /// One packet, without taking it.

@@ -170,20 +170,16 @@ impl<D: Datapath> Run<D> {
     fn received(&mut self, raw: &[u32]) {
         let io = &mut self.shard.io;
         io.counters.count(Count::RxPackets, raw.len() as u64);
-        io.counters.count(
-            Count::RxBytes,
-            raw.iter()
-                .map(|&mbuf| u64::from(io.pool.data_len(mbuf)))
-                .sum(),
-        );
         if io.count == 1 {
-            self.deliver(raw);
+            let bytes = self.deliver(raw);
+            self.shard.io.counters.count(Count::RxBytes, bytes);
             return;
         }
-        let mut mine = [0u32; BURST];
+        let (mut mine, mut bytes) = ([0u32; BURST], 0);
         let mut len = 0;
         for &mbuf in raw {
             let packet = Packet::from_raw(mbuf, self.shard.io.pool);
+            bytes += packet.len() as u64;
             let owner = u16::from(self.datapath.steer(&packet)) % self.shard.io.count;
             let mbuf = packet.into_raw();
             if owner == self.shard.io.index {
@@ -195,19 +191,22 @@ impl<D: Datapath> Run<D> {
         }
         let io = &mut self.shard.io;
         let (pool, counters) = (io.pool, io.counters);
+        counters.count(Count::RxBytes, bytes);
         self.steering.flush(&pool, &counters, |mbuf| io.free(mbuf));
         self.deliver(&mine[..len]);
     }
 
-    fn deliver(&mut self, raw: &[u32]) {
+    /// Gives buffers to the datapath; how many bytes they had.
+    fn deliver(&mut self, raw: &[u32]) -> u64 {
         if raw.is_empty() {
-            return;
+            return 0;
         }
-        let burst = Burst::of(raw, self.shard.io.pool);
+        let (burst, bytes) = Burst::of(raw, self.shard.io.pool);
         self.datapath.burst(&mut self.shard, burst);
         if self.shard.io.passed_len > 0 {
             self.pass_on();
         }
+        bytes
     }
 
     /// Sends what the burst gave to other shards on its way.

@@ -34,6 +34,7 @@ mod resolve;
 pub mod routes;
 pub mod setup;
 pub mod shard;
+mod stage;
 mod standalone;
 mod start;
 mod stats;

@@ -57,15 +57,22 @@ impl Neighbours {
     /// The Ethernet address of a neighbour.
     #[inline]
     pub fn get(&self, port: PortId, address: Ipv4Addr) -> Option<Mac> {
+        let [_, _, mac @ ..] = self.get_word(port, address)?.to_be_bytes();
+        Some(Mac(mac))
+    }
+
+    /// The Ethernet address of a neighbour as a number of 48 bits, its first byte the highest.
+    #[inline]
+    pub fn get_word(&self, port: PortId, address: Ipv4Addr) -> Option<u64> {
         let key = key(port, address);
         let home = slot(key, 0);
         let at = match self.word(home, KEY) == key {
             true => home,
             false => self.find_further(key)?,
         };
-        let [_, _, mac @ ..] = self.word(at, MAC).to_be_bytes();
+        let mac = self.word(at, MAC);
         // The slot may have become another's between the two loads.
-        (self.word(at, KEY) == key).then_some(Mac(mac))
+        (self.word(at, KEY) == key).then_some(mac)
     }
 
     /// The slot of a neighbour that is not in its first one.

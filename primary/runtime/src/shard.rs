@@ -1,14 +1,17 @@
 //! A shard as its datapath sees it: the state, the way out for packets, the counters, the time.
 
+use crate::burst::Burst;
 use crate::counters::{Count, Words};
 use crate::datapath::Datapath;
 use crate::setup::PortId;
+use crate::stage::Stage;
 use crate::zone::{Gain, Previous, Zones};
 use baton_ports::Port;
 use baton_schema::Reason;
 use baton_shared_state::BURST;
 use baton_shared_state::mbuf::{Chain, Packet};
 use baton_shared_state::mempool::{Cache, Pool};
+use core::ops::Range;
 use std::collections::HashMap;
 
 /// One shard of a running program.
@@ -124,6 +127,21 @@ impl<D: Datapath> Shard<D> {
         }
     }
 
+    /// Sends the packets of a burst that are at `lanes`, in their order, as [`Shard::transmit`] does each, after
+    /// `change` has had it.
+    #[inline(always)]
+    pub fn transmit_each(
+        &mut self,
+        port: PortId,
+        burst: &mut Burst,
+        lanes: Range<usize>,
+        mut change: impl FnMut(usize, &mut Packet),
+    ) {
+        let first = lanes.start;
+        let change = |at, packet: &mut Packet| change(first + at, packet);
+        self.io.transmit_each(port, burst.slots(lanes), change);
+    }
+
     /// Sends a packet of several segments, or of data that others refer to, as [`Shard::transmit`] does. Ports
     /// send what lies in one piece in a buffer of its own, which is what a [`Packet`] is, so they meet
     /// nothing else: the packet is brought into that form here ([`Chain::into_one`]), and what does not fit a
@@ -178,15 +196,6 @@ impl<D: Datapath> Shard<D> {
     }
 }
 
-/// Packets of one port that wait for the end of the burst.
-struct Stage {
-    mbufs: [u32; BURST],
-    len: usize,
-    bytes: u64,
-    /// Something was published since the last kick.
-    unkicked: bool,
-}
-
 /// A shard's queues, buffers and counters.
 pub(crate) struct Io {
     pub(crate) index: u16,
@@ -218,15 +227,7 @@ impl Io {
         counters: Words,
         drops: Words,
     ) -> Io {
-        let stages = queues
-            .iter()
-            .map(|_| Stage {
-                mbufs: [0; BURST],
-                len: 0,
-                bytes: 0,
-                unkicked: false,
-            })
-            .collect();
+        let stages = queues.iter().map(|_| Stage::default()).collect();
         let cache = pool.cache(usize::from(index));
         Io {
             index,
@@ -252,12 +253,32 @@ impl Io {
         let Some(stage) = self.stages.get_mut(port) else {
             return self.forget(mbuf);
         };
-        let at = stage.len % BURST;
-        stage.bytes += len as u64;
-        stage.mbufs[at] = mbuf;
-        stage.len = at + 1;
+        stage.put(mbuf, len);
         if stage.len == BURST {
             self.flush_port(port);
+        }
+    }
+
+    #[inline(always)]
+    fn transmit_each(
+        &mut self,
+        port: PortId,
+        packets: &mut [Option<Packet>],
+        mut change: impl FnMut(usize, &mut Packet),
+    ) {
+        let (port, mut done) = (usize::from(port.0), 0);
+        while done < packets.len() {
+            if let Some(stage) = self.stages.get_mut(port) {
+                done = stage.put_each(packets, done, &mut change);
+                if stage.len == BURST {
+                    self.flush_port(port);
+                    continue;
+                }
+            }
+            if let Some(unfit) = packets.get_mut(done).and_then(Option::take) {
+                self.forget(unfit.into_raw());
+            }
+            done += 1;
         }
     }
 

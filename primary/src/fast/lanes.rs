@@ -1,14 +1,17 @@
 //! The packets of a burst on their way through the fast path, a column for each thing known of them.
 
+use super::run::{Exit, NOWHERE};
 use super::{Fast, Way};
+use crate::gateway::Gateway;
 use crate::session::SessionLayout;
 use crate::state::State;
-use baton::prelude::Burst;
-use baton_datapath::common::{Heads, WINDOW};
+use baton::prelude::{Burst, Shard};
+use baton_datapath::common::{Changes, Heads, WINDOW};
 use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
 use baton_shared_state::table::NO_ID;
+use core::ops::Range;
 
 /// The packets of a burst, as each stage leaves them to the next.
 #[derive(Debug)]
@@ -17,10 +20,15 @@ pub(super) struct Lanes {
     pub(super) ways: [Way; BURST],
     pub(super) destinations: [u32; BURST],
     pub(super) hashes: [u64; BURST],
-    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared.
+    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared. Of a run that is planned, its sessions.
     pub(super) candidates: [u32; BURST],
+    /// How many rows had ended when these were named.
+    pub(super) ended: u32,
     /// The next hops' numbers.
     pub(super) hops: [u16; BURST],
+    /// What is planned for the packets of a run: how they leave, what they become.
+    pub(super) exits: [Exit; BURST],
+    pub(super) changes: Changes,
 }
 
 impl Default for Lanes {
@@ -31,15 +39,25 @@ impl Default for Lanes {
             destinations: [0; BURST],
             hashes: [0; BURST],
             candidates: [NO_ID; BURST],
+            ended: 0,
             hops: [NO_ROUTE; BURST],
+            exits: [NOWHERE; BURST],
+            changes: Changes::default(),
         }
     }
+}
+
+/// Where a packet goes, if it is common.
+#[inline(always)]
+fn destination(window: &[u8; WINDOW]) -> u32 {
+    let [.., a, b, c, d] = *window.first_chunk::<34>().unwrap_or(&[0; 34]);
+    u32::from_be_bytes([a, b, c, d])
 }
 
 impl Lanes {
     /// Stage 1, first half: what the frames say.
     #[inline(never)]
-    pub(super) fn read(&mut self, fast: &Fast, burst: &Burst) {
+    pub(super) fn read<S: SessionLayout>(&mut self, fast: &Fast, state: &State<S>, burst: &Burst) {
         let len = burst.len().min(BURST);
         for at in 0..len {
             let known = burst.get(at).and_then(|packet| {
@@ -50,6 +68,9 @@ impl Lanes {
             });
             match known {
                 Some((gate, window, len)) => {
+                    if gate.way == Way::Out {
+                        state.routes.prefetch(destination(window));
+                    }
                     self.heads.put(at, window, len, &gate.station);
                     self.ways[at] = gate.way;
                 }
@@ -59,10 +80,37 @@ impl Lanes {
         self.heads.read(len, fast.path);
     }
 
+    /// Counts the packets at `range`, which are planned.
+    #[inline(never)]
+    pub(super) fn count<S: SessionLayout>(&self, shard: &Shard<Gateway<S>>, range: Range<usize>) {
+        let (sessions, now_s) = (&shard.state.sessions, shard.now_s());
+        for at in range.start..range.end.min(BURST) {
+            let bytes = self.heads.known(at).ip_len;
+            sessions.count(self.candidates[at], 1, bytes.into(), now_s);
+        }
+    }
+
+    /// Changes the packets at `range`, which leave by the same port, and lets them out.
+    #[inline(never)]
+    pub(super) fn let_out<S: SessionLayout>(
+        &self,
+        shard: &mut Shard<Gateway<S>>,
+        burst: &mut Burst,
+        range: Range<usize>,
+    ) {
+        let port = self.exits[range.start].port;
+        shard.transmit_each(port, burst, range, |at, packet| {
+            let ethernet = self.exits[at % BURST].ethernet;
+            let frame = packet.data_mut();
+            self.changes.write(at % BURST, frame, ethernet);
+        });
+    }
+
     /// Stage 2. Not inlined, as the other stages: each has the registers to itself.
     #[inline(never)]
     pub(super) fn look_up<S: SessionLayout>(&mut self, state: &State<S>, len: usize) {
         let len = len.min(BURST);
+        self.ended = state.sessions.ended();
         state
             .routes
             .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);

@@ -2,11 +2,18 @@
 //! there, with a next hop that is known ([`Common`]).
 //!
 //! ```text
-//! stage 1  read      all packets: which are common, by columns of words
+//! stage 1  read      all packets: which are common, by columns of words; the route is asked for
 //!          direct    each packet: its way, its session's hash; the index line is asked for
-//! stage 2  look_up   each packet: the likely row and the next hop; the row's lines are asked for
-//! stage 3  send_all  each packet in its order: the row is compared, the packet translated and sent
+//! stage 2  look_up   each packet: the likely row and the next hop; the row's key is asked for
+//! stage 3  send_all  the packets in their order, by runs of common ones of one direction:
+//!          plan      each packet: its row is compared, the record is asked for;
+//!                    each packet: its exit and new end, the hot words are asked for
+//!          compute   all of the run: checksums, addresses and ports, by columns
+//!          count     each packet
+//!          let_out   each packet: it gets its new bytes, and leaves
 //! ```
+//! A core waits for 10 to 16 lines at once, and a prefetch too many blocks like a load. So each loop asks for
+//! about as many as come while it works.
 //!
 //! Invariants:
 //!
@@ -17,23 +24,19 @@
 //!   seen, by comparing rows and asking for neighbours then and not before.
 
 mod lanes;
+mod run;
 
 use crate::config::Nat;
 use crate::gateway::Gateway;
 use crate::links::Target;
 use crate::session::{SessionKey, SessionLayout};
-use crate::state::{State, leads_from_outside};
-use crate::translate::Sender;
-use baton::prelude::{Burst, CsumSource, Packet, PortId, Setup, Shard};
-use baton_datapath::common::{Common, RawEnd, Station, Which, mac_word, set_mac_words};
-use baton_datapath::parse::TCP;
-use baton_datapath::tcp_state::TcpState;
-use baton_datapath::{L4, Mac};
+use crate::state::State;
+use baton::prelude::{Burst, CsumSource, PortId, Setup, Shard};
+use baton_datapath::Mac;
+use baton_datapath::common::{Common, Station, mac_word};
 use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
-use baton_shared_state::table::NO_ID;
 use lanes::Lanes;
-use std::net::Ipv4Addr;
 use zerocopy::IntoBytes;
 
 /// A port, as the fast path asks about it.
@@ -56,24 +59,6 @@ enum Way {
     Out,
     /// To a translated address.
     In,
-}
-
-/// The way to a next hop.
-#[derive(Clone, Copy, Debug)]
-struct Exit {
-    neighbour: u64,
-    ours: u64,
-    port: PortId,
-}
-
-/// What is done to a packet: everything that has to be known before it is touched.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    session: u32,
-    state: TcpState,
-    flags: u8,
-    new: RawEnd,
-    exit: Exit,
 }
 
 /// What the fast path knows besides the state.
@@ -138,13 +123,13 @@ fn key(common: &Common) -> SessionKey {
 impl<S: SessionLayout> Gateway<S> {
     /// A whole burst.
     #[inline]
-    pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, mut burst: Burst) {
+    pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, burst: &mut Burst) {
         let len = burst.len().min(BURST);
         let mut lanes = self.fast.lanes.take().unwrap_or_default();
-        lanes.read(&self.fast, &burst);
+        lanes.read(&self.fast, &shard.state, burst);
         self.direct(&shard.state, &mut lanes, len);
         lanes.look_up(&shard.state, len);
-        self.send_all(shard, &mut burst, &lanes);
+        self.send_all(shard, burst, &mut lanes);
         self.fast.lanes = Some(lanes);
     }
 
@@ -160,9 +145,7 @@ impl<S: SessionLayout> Gateway<S> {
                 Way::Out if self.own.get(common.far()).is_none() => {
                     let hash = state.sessions.hash(&key(&common));
                     state.sessions.prefetch_hash(hash);
-                    let destination = u32::from(common.far());
-                    state.routes.prefetch(destination);
-                    lanes.destinations[at] = destination;
+                    lanes.destinations[at] = common.far().into();
                     hash
                 }
                 Way::In if self.own.get(common.near()) == Some(TRANSLATED) => {
@@ -180,7 +163,7 @@ impl<S: SessionLayout> Gateway<S> {
 
     /// Stage 3.
     #[inline(never)]
-    fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &Lanes) {
+    fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &mut Lanes) {
         let (mut at, len) = (0, burst.len().min(BURST));
         while at < len {
             let next = match lanes.ways[at] {
@@ -196,140 +179,10 @@ impl<S: SessionLayout> Gateway<S> {
             at = next.max(at + 1);
         }
     }
-
-    /// Sends the packets of one direction from lane `at` on, as long as they are the common case; gives the
-    /// first lane that is not. Compiled once for each direction: a loop has the registers to itself.
-    #[inline(never)]
-    fn send_run<const OUT: bool>(
-        &mut self,
-        shard: &mut Shard<Self>,
-        burst: &mut Burst,
-        lanes: &Lanes,
-        mut at: usize,
-    ) -> usize {
-        let (way, ends) = match OUT {
-            true => (Way::Out, (Which::Source, Sender::Inside)),
-            false => (Way::In, (Which::Destination, Sender::Remote)),
-        };
-        let len = burst.len().min(BURST);
-        while at < len && lanes.ways[at] == way {
-            let planned = match OUT {
-                true => self.plan_outwards(&shard.state, lanes, at),
-                false => self.plan_inwards(&shard.state, lanes, at),
-            };
-            let Some((common, plan)) = planned else { break };
-            let Some(packet) = burst.take(at) else { break };
-            self.go(shard, packet, &common, plan, ends);
-            at += 1;
-        }
-        at
-    }
-
-    /// What is done to a packet from inside, if it is the common case.
-    #[inline(always)]
-    fn plan_outwards(&self, state: &State<S>, lanes: &Lanes, at: usize) -> Option<(Common, Plan)> {
-        let common = lanes.heads.get(at)?;
-        let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
-        let session = state.sessions.confirm(hash, &key(&common), candidate)?;
-        let exit = self.exit(state, lanes.hops[at], common.far(), common.ip_len)?;
-        if exit.port != self.fast.outside {
-            return None;
-        }
-        let known = state.sessions.value(session).known();
-        let (address, port) = (known.outside.address, known.outside.port);
-        let plan = Plan {
-            session,
-            state: known.state,
-            flags: known.flags,
-            new: RawEnd::new(address.octets(), port.to_be_bytes()),
-            exit,
-        };
-        Some((common, plan))
-    }
-
-    /// The same for one from outside.
-    #[inline(always)]
-    fn plan_inwards(&self, state: &State<S>, lanes: &Lanes, at: usize) -> Option<(Common, Plan)> {
-        let common = lanes.heads.get(at)?;
-        let lane = (lanes.hashes[at], lanes.candidates[at]);
-        let (session, key, record) = from_outside(state, lane, &key(&common))?;
-        let inside = key.inside().address;
-        if self.own.get(inside).is_some() {
-            return None;
-        }
-        let hop = state.routes.number(u32::from(inside));
-        let exit = self.exit(state, hop, inside, common.ip_len)?;
-        let known = record.known();
-        let plan = Plan {
-            session,
-            state: known.state,
-            flags: known.flags,
-            new: RawEnd::new(key.inside_addr, key.inside_port),
-            exit,
-        };
-        Some((common, plan))
-    }
-
-    /// Counts a packet, changes it and lets it out.
-    #[inline(always)]
-    fn go(
-        &mut self,
-        shard: &mut Shard<Self>,
-        mut packet: Packet,
-        common: &Common,
-        plan: Plan,
-        (near, sender): (Which, Sender),
-    ) {
-        let l4 = match common.protocol() {
-            TCP => L4::Tcp(common.flags),
-            _ => L4::Udp,
-        };
-        let asked = (l4, usize::from(common.ip_len));
-        self.follow(shard, plan.session, (plan.state, plan.flags), asked, sender);
-        let frame = packet.data_mut();
-        common.translate(frame, near, plan.new);
-        set_mac_words(frame, plan.exit.neighbour, plan.exit.ours);
-        shard.transmit(plan.exit.port, packet);
-    }
-
-    /// The way of a packet of `ip_len` bytes to `dst` over next hop number `hop`, if there is one.
-    #[inline(always)]
-    fn exit(&self, state: &State<S>, hop: u16, dst: Ipv4Addr, ip_len: u16) -> Option<Exit> {
-        let hop = state.routes.hop(hop)?;
-        let mac = state.neighbours.get(hop.port, hop.via.unwrap_or(dst))?;
-        let gate = self.fast.gates.get(usize::from(hop.port.0))?;
-        (ip_len <= gate.mtu).then_some(Exit {
-            neighbour: mac_word(Mac(mac.0)),
-            ours: gate.mac,
-            port: hop.port,
-        })
-    }
 }
 
 /// An own address that stands for a translated host.
 const TRANSLATED: Target = Target::Own { translated: true };
-
-/// The session of a packet from outside.
-#[inline(always)]
-fn from_outside<S: SessionLayout>(
-    state: &State<S>,
-    (hash, candidate): (u64, u32),
-    asked: &SessionKey,
-) -> Option<(u32, SessionKey, S)> {
-    if candidate == NO_ID {
-        return None;
-    }
-    let likely = state.sessions.get(candidate);
-    if let Some((key, session)) = likely
-        && leads_from_outside(&key, &session, asked)
-    {
-        return Some((candidate, key, session));
-    }
-    let same = |id| state.is_from_outside(id, asked);
-    let id = state.from_outside.find(hash, same)?;
-    let (key, session) = state.sessions.get(id)?;
-    Some((id, key, session))
-}
 
 #[cfg(test)]
 mod tests {

@@ -151,6 +151,13 @@ impl Line {
         high(self.data.load(Relaxed))
     }
 
+    /// Both in one load.
+    #[inline]
+    pub(crate) fn data(&self) -> (u16, u16) {
+        let data = self.data.load(Relaxed);
+        (low(data), high(data))
+    }
+
     /// Offset and length in one store. [`crate::mempool::Pool::set_packet`] checks them first.
     #[inline]
     pub(crate) fn set_data(&self, off: u16, len: u16) {
@@ -295,6 +302,20 @@ impl Line {
     pub(crate) fn start(&self, at: (u16, u16), arrival: (u16, u16), flags: u32) {
         self.set_two(1, pair(at.0, at.1), pair(arrival.0, arrival.1));
         self.set_single(flags);
+    }
+
+    /// The same for a packet whose flags, and what is unfinished of its checksum, stay.
+    #[inline]
+    pub(crate) fn restart(&self, at: (u16, u16), arrival: (u16, u16)) {
+        let flags = self.flags();
+        let csum = match flags & CSUM_PARTIAL {
+            0 => 0,
+            _ => self.csum.load(Relaxed),
+        };
+        self.set_two(1, pair(at.0, at.1), pair(arrival.0, arrival.1));
+        self.set_two(2, flags, csum);
+        self.set_two(3, 0, 0);
+        self.set_two(4, NONE, pair(1, 1));
     }
 
     /// Flags, and that it is a whole packet with no hash.

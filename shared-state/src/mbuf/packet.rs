@@ -114,6 +114,14 @@ impl Packet {
         Some(unsafe { &*self.start().cast::<[u8; N]>() })
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.head::<N>()?;
+        // SAFETY: as in `head`, which has just looked, and `&mut self` is unique.
+        Some(unsafe { &mut *self.start().cast::<[u8; N]>() })
+    }
+
     #[inline]
     fn start(&self) -> *mut u8 {
         // SAFETY: `off <= chunk` (I2), so the pointer stays in, or one past, the chunk.

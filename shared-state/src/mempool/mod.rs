@@ -199,7 +199,9 @@ impl Pool {
     /// When the pool has no such buffer.
     #[inline]
     pub fn chunk_ptr(self, m: u32) -> *mut u8 {
-        assert!(m < self.count(), "mbuf {m} of a pool of {}", self.count());
+        // As `line` asks, so that who wants both is asked once.
+        let lines = self.0.lines.len();
+        assert!((m as usize) < lines, "mbuf {m} of a pool of {lines}");
         // SAFETY: `m < count` and `count * chunk <= data.len()` (checked by `check_shape`).
         unsafe { self.0.data.as_ptr().add((m as usize) << self.0.chunk_shift) }
     }
@@ -216,8 +218,7 @@ impl Pool {
     /// Offset and length of the packet in a buffer; (0, 0) if what is stored leaves the chunk.
     #[inline]
     pub fn packet(self, m: u32) -> (u16, u16) {
-        let line = self.line(m);
-        let (off, len) = (line.data_off(), line.data_len());
+        let (off, len) = self.line(m).data();
         let inside = u32::from(off) + u32::from(len) <= self.0.chunk;
         if inside { (off, len) } else { (0, 0) }
     }
@@ -252,6 +253,48 @@ impl Pool {
     pub fn start_packet(self, m: u32, at: (u16, u16), arrival: (u16, u16), flags: u32) {
         self.check_packet(at.0, at.1);
         self.line(m).start(at, arrival, flags);
+    }
+
+    /// As [`Pool::start_packet`] for a buffer that holds a packet already: where it lies, its flags, and what is
+    /// unfinished of its checksum stay, or it is empty if what is stored leaves the chunk. Gives its length.
+    #[inline]
+    pub fn restart_packet(self, m: u32, arrival: (u16, u16)) -> u16 {
+        let at = self.packet(m);
+        self.line(m).restart(at, arrival);
+        at.1
+    }
+
+    /// As [`Pool::start_packet`] for many, each at `place_of` its number.
+    ///
+    /// # Panics
+    /// As [`Pool::set_packet`].
+    #[inline]
+    pub fn start_packets(
+        self,
+        mbufs: &[u32],
+        at: (u16, u16),
+        arrival: (u16, u16),
+        place_of: impl Fn(u32) -> Place,
+    ) {
+        self.check_packet(at.0, at.1);
+        let lines = self.lines();
+        for (i, m) in (0u32..).zip(mbufs) {
+            let line = &lines[*m as usize];
+            line.start(at, arrival, 0);
+            line.set_place(place_of(i));
+        }
+    }
+
+    /// Says of mbufs where each is, `place_of` its number; gives the bytes of their packets.
+    #[inline]
+    pub fn set_places(self, mbufs: &[u32], place_of: impl Fn(u32) -> Place) -> u64 {
+        let (lines, mut bytes) = (self.lines(), 0);
+        for (i, m) in (0u32..).zip(mbufs) {
+            let line = &lines[*m as usize];
+            bytes += u64::from(line.data_len());
+            line.set_place(place_of(i));
+        }
+        bytes
     }
 
     #[inline]

@@ -17,7 +17,7 @@ use core::marker::PhantomData;
 use baton_schema::{Loss, Migrate, Record};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{RawRecords, TableError};
+use super::{RawRecords, TableError, words};
 use crate::region::Region;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -184,6 +184,9 @@ impl<H> Clone for Hot<H> {
 impl<H> Copy for Hot<H> {}
 
 impl<H: HotWords> Hot<H> {
+    /// Words of 64 bits that a row has.
+    const WIDE: usize = size_of::<H>() / size_of::<u64>();
+
     /// Bytes that `count` rows take.
     pub const fn bytes_for(count: u32) -> usize {
         size_of::<H>() * count as usize
@@ -211,10 +214,20 @@ impl<H: HotWords> Hot<H> {
     /// When there is no such row.
     #[inline]
     pub fn count(&self, id: u32, packets: u64, bytes: u64, now: u32) {
-        let at = self.at(id);
-        self.add(at + H::PACKETS, packets);
-        self.add(at + H::BYTES, bytes);
-        let seen = self.word(at + H::LAST_SEEN);
+        // Two looks at the bounds for all of the words: this is done for each packet.
+        let from = id as usize * Self::WIDE;
+        let wide = self.wide.get(from..from + Self::WIDE);
+        let words = self.words.get(2 * from..2 * from + 2 * Self::WIDE);
+        let (Some(wide), Some(words)) = (wide, words) else {
+            words::no_row(id, self.count_rows() as usize);
+        };
+        for (at, n) in [(H::PACKETS, packets), (H::BYTES, bytes)] {
+            match H::WIDTH {
+                Width::W32 => add32(&words[at / size_of::<u32>()], n),
+                Width::W64 => add64(&wide[at / size_of::<u64>()], n),
+            }
+        }
+        let seen = &words[H::LAST_SEEN / size_of::<u32>()];
         if seen.load(Relaxed) != now {
             seen.store(now, Relaxed);
         }
@@ -280,14 +293,8 @@ impl<H: HotWords> Hot<H> {
     #[inline]
     pub(super) fn add(&self, at: usize, n: u64) {
         match H::WIDTH {
-            Width::W32 => {
-                let word = self.word(at);
-                word.store(word.load(Relaxed).wrapping_add(n as u32), Relaxed);
-            }
-            Width::W64 => {
-                let word = self.wide(at);
-                word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
-            }
+            Width::W32 => add32(self.word(at), n),
+            Width::W64 => add64(self.wide(at), n),
         }
     }
 
@@ -324,4 +331,16 @@ impl<H: HotWords> Hot<H> {
         assert!(id < rows, "row {id} of {rows}");
         id as usize * size_of::<H>()
     }
+}
+
+/// Adds to a word that has one writer: a load and a store, no locked instruction.
+#[inline(always)]
+fn add32(word: &AtomicU32, n: u64) {
+    word.store(word.load(Relaxed).wrapping_add(n as u32), Relaxed);
+}
+
+/// The same for a wide one.
+#[inline(always)]
+fn add64(word: &AtomicU64, n: u64) {
+    word.store(word.load(Relaxed).wrapping_add(n), Relaxed);
 }

@@ -7,7 +7,7 @@ use baton::prelude::{FromBytes, Hot64, Immutable, IntoBytes, Loss, Migrate, Reco
 use baton_datapath::tcp_state::TcpState;
 use baton_primary::Gateway;
 use baton_primary::config::Qos;
-use baton_primary::session::{Known, NewSession, SessionLayout, SessionV1};
+use baton_primary::session::{Beginning, Known, NewSession, SessionLayout, SessionV1};
 
 /// The session of version 1 with the lowest bit of the outside port turned over.
 #[derive(Clone, Copy, Debug, Record, FromBytes, IntoBytes, Immutable)]
@@ -77,6 +77,10 @@ impl SessionLayout for Wrong {
         let mut old = Wrong::down(*self);
         old.outside_port = self.outside_port;
         old.known()
+    }
+
+    fn beginning(word: u64) -> Beginning {
+        Beginning(word)
     }
 
     fn with_state(self, state: TcpState) -> Wrong {

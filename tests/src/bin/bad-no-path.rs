@@ -6,7 +6,7 @@ use baton::prelude::{FromBytes, Hot64, Immutable, IntoBytes, Record};
 use baton_datapath::tcp_state::TcpState;
 use baton_primary::Gateway;
 use baton_primary::config::Qos;
-use baton_primary::session::{Known, NewSession, SessionLayout, SessionV1};
+use baton_primary::session::{Beginning, Known, NewSession, SessionLayout, SessionV1};
 
 /// What a version 4 may look like whose authors dropped support for what came before.
 #[derive(Clone, Copy, Debug, Record, FromBytes, IntoBytes, Immutable)]
@@ -63,6 +63,10 @@ impl SessionLayout for Rootless {
             binding,
         }
         .known()
+    }
+
+    fn beginning(word: u64) -> Beginning {
+        Beginning(word)
     }
 
     fn with_state(self, state: TcpState) -> Rootless {

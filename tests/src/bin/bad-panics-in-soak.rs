@@ -8,7 +8,7 @@ use baton::prelude::{FromBytes, Hot64, Immutable, IntoBytes, Loss, Migrate, Reco
 use baton_datapath::tcp_state::TcpState;
 use baton_primary::Gateway;
 use baton_primary::config::Qos;
-use baton_primary::session::{Known, NewSession, SessionLayout, SessionV1};
+use baton_primary::session::{Beginning, Known, NewSession, SessionLayout, SessionV1};
 
 /// The session of version 1, and nothing more.
 #[derive(Clone, Copy, Debug, Record, FromBytes, IntoBytes, Immutable)]
@@ -77,6 +77,11 @@ impl SessionLayout for Fuse {
     fn known(&self) -> Known {
         burn();
         Fuse::down(*self).known()
+    }
+
+    fn beginning(word: u64) -> Beginning {
+        burn();
+        Beginning(word)
     }
 
     fn with_state(self, state: TcpState) -> Fuse {

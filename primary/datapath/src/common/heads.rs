@@ -12,6 +12,7 @@
 //! Words are kept as they lie in the frame (read as little-endian): a ones' complement sum does not
 //! depend on the order of bytes (RFC 1071 §2).
 
+use super::changes::Old;
 use super::{Common, ETHERTYPE_AND_VERSION, FRAGMENT, HEAD, LOW, TCP_HEAD, mac_word};
 use crate::Mac;
 use crate::checksum::fold;
@@ -22,9 +23,9 @@ use baton_shared_state::simd::Path;
 /// Bytes of a frame's beginning that are looked at.
 pub const WINDOW: usize = 64;
 /// Lanes that are worked on together: as many words as the widest vectors have.
-const WIDE: usize = 8;
+pub(super) const WIDE: usize = 8;
 /// A column of a part of the lanes.
-type Words = [u64; WIDE];
+pub(super) type Words = [u64; WIDE];
 
 /// The port of a packet, as it decides whether it is a common one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +64,10 @@ pub struct Heads {
     life: [u64; BURST],
     /// Bytes 26 to 34; becomes [`Common::addresses`].
     addresses: [u64; BURST],
-    /// Bytes 34 to 42; becomes [`Common::second`].
+    /// Bytes 34 to 42.
     l4: [u64; BURST],
+    /// Becomes [`Common::second`].
+    second: [u64; BURST],
     /// Bytes 44 to 52.
     tcp: [u64; BURST],
     /// Length of the frame.
@@ -82,6 +85,7 @@ impl Default for Heads {
             life: none,
             addresses: none,
             l4: none,
+            second: none,
             tcp: none,
             len: none,
             detect: none,
@@ -131,7 +135,8 @@ impl Heads {
         let (station, _) = self.station.as_chunks_mut();
         let (kind, _) = self.kind.as_chunks_mut();
         let (addresses, _) = self.addresses.as_chunks_mut();
-        let (l4, _) = self.l4.as_chunks_mut();
+        let (second, _) = self.second.as_chunks_mut();
+        let (l4, _) = self.l4.as_chunks();
         let (life, _) = self.life.as_chunks();
         let (tcp, _) = self.tcp.as_chunks();
         let (len, _) = self.len.as_chunks();
@@ -142,7 +147,8 @@ impl Heads {
                 station: &mut station[at],
                 kind: &mut kind[at],
                 addresses: &mut addresses[at],
-                l4: &mut l4[at],
+                second: &mut second[at],
+                l4: &l4[at],
                 life: &life[at],
                 tcp: &tcp[at],
                 len: &len[at],
@@ -160,12 +166,48 @@ impl Heads {
     #[inline(always)]
     #[must_use]
     pub fn get(&self, lane: usize) -> Option<Common> {
-        (self.station[lane] == 0).then(|| Common {
+        self.is_common(lane).then(|| self.known(lane))
+    }
+
+    /// Whether a lane holds a common packet.
+    ///
+    /// # Panics
+    /// When there is no such lane.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_common(&self, lane: usize) -> bool {
+        self.station[lane] == 0
+    }
+
+    /// What a lane that holds a common packet holds; of any other it says nothing.
+    ///
+    /// # Panics
+    /// When there is no such lane.
+    #[inline(always)]
+    #[must_use]
+    pub fn known(&self, lane: usize) -> Common {
+        Common {
             addresses: self.addresses[lane],
-            second: self.l4[lane],
+            second: self.second[lane],
             ip_len: self.kind[lane] as u16,
             flags: (self.kind[lane] >> 16) as u8,
-        })
+        }
+    }
+
+    /// The columns of part number `at`, for [`Changes`](super::Changes).
+    ///
+    /// # Panics
+    /// When there is no such part.
+    #[inline(always)]
+    pub(super) fn part(&self, at: usize) -> Old<'_> {
+        Old {
+            life: &self.life.as_chunks().0[at],
+            l4: &self.l4.as_chunks().0[at],
+            tcp: &self.tcp.as_chunks().0[at],
+            reverse: &self.reverse.as_chunks().0[at],
+            addresses: &self.addresses.as_chunks().0[at],
+            second: &self.second.as_chunks().0[at],
+        }
     }
 }
 
@@ -174,7 +216,8 @@ struct Part<'a> {
     station: &'a mut Words,
     kind: &'a mut Words,
     addresses: &'a mut Words,
-    l4: &'a mut Words,
+    second: &'a mut Words,
+    l4: &'a Words,
     life: &'a Words,
     tcp: &'a Words,
     len: &'a Words,
@@ -229,20 +272,20 @@ impl Part<'_> {
             self.station[i] = wrong;
             self.kind[i] = total | (t >> 24 & 0xff & tcp) << 16;
             self.addresses[i] = first;
-            self.l4[i] = either(ports, turned.1, self.reverse[i]) | protocol << 32;
+            self.second[i] = either(ports, turned.1, self.reverse[i]) | protocol << 32;
         }
     }
 }
 
 /// 1 if `a < b`, else 0; both below 2^63, or the lane is wrong already.
 #[inline(always)]
-fn below(a: u64, b: u64) -> u64 {
+pub(super) fn below(a: u64, b: u64) -> u64 {
     a.wrapping_sub(b) >> 63
 }
 
 /// `b` where `mask` is set, else `a`.
 #[inline(always)]
-fn either(a: u64, b: u64, mask: u64) -> u64 {
+pub(super) fn either(a: u64, b: u64, mask: u64) -> u64 {
     a ^ (a ^ b) & mask
 }
 

@@ -1,5 +1,6 @@
 //! Templates and flows: each a datagram with right checksums, all different.
 
+use super::frames::{ones_sum, udp_checksum};
 use super::*;
 
 #[test]
@@ -54,4 +55,16 @@ fn spread_flows_are_all_different_and_their_checksums_right() {
 #[test]
 fn a_size_below_the_headers_gives_the_front_of_a_frame() {
     assert_eq!(udp_frame([0; 6], 14).len(), 14);
+}
+
+#[test]
+fn a_walk_step_by_step_is_where_one_that_begins_there_is() {
+    for (all, step) in [(1, 0), (2, 1), (7, 1), (10, 3), (100, stride(100))] {
+        let mut walk = Walk::new(all, step, 5);
+        for made in 5..500 {
+            let new = Walk::new(all, step, made);
+            assert_eq!((walk.flow, walk.ahead), (new.flow, new.ahead));
+            walk.step();
+        }
+    }
 }

@@ -41,6 +41,7 @@ pub struct Table<K, V, H = Hot64> {
     space: IdSpace,
     ranges: Vec<Range<u32>>,
     gains: u32,
+    ended: u32,
     keys: Keys<K>,
     records: Records<V>,
     hot: Hot<H>,
@@ -114,24 +115,50 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.index.prefetch(hash);
     }
 
-    /// The row that a hash leads to, or [`NO_ID`], with its key not yet compared; the row is on its
+    /// The row that a hash leads to, or [`NO_ID`], with its key not yet compared; that is on its
     /// way into the processor's cache. [`Table::confirm`] compares.
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
         let id = self.index.candidate(hash);
-        self.prefetch(id);
+        self.keys.prefetch(id);
         id
     }
 
-    /// The row of a key, most likely `candidate`, which may have ended since it was named.
+    /// Brings what [`Table::first_word`] reads into the processor's cache; [`NO_ID`] is no row.
     #[inline]
-    pub fn confirm(&self, hash: u64, key: &K, candidate: u32) -> Option<u32> {
-        if self.keys.is(candidate, key) {
+    pub fn prefetch_first_word(&self, id: u32) {
+        self.records.prefetch_first(id);
+    }
+
+    /// Brings what [`Table::count`] changes into the processor's cache; [`NO_ID`] is no row.
+    #[inline]
+    pub fn prefetch_count(&self, id: u32) {
+        self.hot.prefetch(id);
+    }
+
+    /// How often this process has ended a row. While it stays, the rows of candidates are live.
+    #[inline]
+    pub fn ended(&self) -> u32 {
+        self.ended
+    }
+
+    /// The row of a key, most likely `candidate`, which was named when [`Table::ended`] was `ended`.
+    #[inline]
+    pub fn confirm(&self, hash: u64, key: &K, candidate: u32, ended: u32) -> Option<u32> {
+        let holds = self.keys.holds(candidate, key);
+        if holds && (self.ended == ended || self.keys.is_live(candidate)) {
             return Some(candidate);
         }
         if candidate == NO_ID {
             return None;
         }
+        self.confirm_another(hash, key)
+    }
+
+    /// The row of a key that another with the same tag came before.
+    #[cold]
+    #[inline(never)]
+    fn confirm_another(&self, hash: u64, key: &K) -> Option<u32> {
         self.index.find(hash, |id| self.keys.holds(id, key))
     }
 
@@ -216,6 +243,12 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         self.records.read(id)
     }
 
+    /// The first eight bytes of the record of a row known to be live: one load, where that says enough.
+    #[inline]
+    pub fn first_word(&self, id: u32) -> u64 {
+        self.records.first_word(id)
+    }
+
     /// Brings key, record and hot words of a row into the processor's cache; [`NO_ID`] is no row.
     #[inline]
     pub fn prefetch(&self, id: u32) {
@@ -238,6 +271,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         };
         self.index.remove(self.hash(&key), id);
         self.keys.unpublish(id);
+        self.ended = self.ended.wrapping_add(1);
         self.mark(id);
         self.ids.free(id);
         true
@@ -375,3 +409,6 @@ fn write_down(older: &Previous, id: u32, record: &[u8]) {
         &bytes[..older.path.from_size()],
     );
 }
+
+#[cfg(test)]
+mod tests;

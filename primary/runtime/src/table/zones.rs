@@ -193,6 +193,7 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
             space,
             ranges: joined(space.ranges(shard)),
             gains: 0,
+            ended: 0,
             keys: Keys::new(opener.zone(&named("key"))?.region, total)
                 .map_err(|why| corrupt(&named("key"), &why))?,
             records: Records::new(own.region, total).map_err(|why| corrupt(name, &why))?,

@@ -1,0 +1,93 @@
+//! What a lookup in stages promises where rows end between the stages.
+
+use crate::bench::Bench;
+use crate::prelude::*;
+
+#[derive(Record, FromBytes, IntoBytes, Immutable, Clone, Copy)]
+#[record(name = "t.name", version = 1)]
+#[repr(C)]
+struct Name {
+    number: u32,
+}
+
+#[derive(Record, FromBytes, IntoBytes, Immutable, Clone, Copy, PartialEq, Debug)]
+#[record(name = "t.value", version = 1)]
+#[repr(C)]
+struct Value {
+    number: u32,
+}
+
+#[derive(Zones)]
+struct State {
+    #[zone(migrate)]
+    values: Table<Name, Value>,
+}
+
+#[derive(Reason, Clone, Copy)]
+enum Drop {
+    Done,
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+/// A program that does the test with each packet it meets, and drops it.
+struct Program;
+
+impl Datapath for Program {
+    type Config = Nothing;
+    type State = State;
+    type Drop = Drop;
+
+    fn name() -> String {
+        "program".into()
+    }
+
+    fn capacity(_: &Nothing, _: &str) -> u32 {
+        64
+    }
+
+    fn new(_: &Nothing, _: &Setup) -> Result<Self> {
+        Ok(Program)
+    }
+
+    fn burst(&mut self, shard: &mut Shard<Self>, burst: Burst) {
+        for packet in burst {
+            ends_between_the_stages(&mut shard.state.values);
+            shard.drop(packet, Drop::Done);
+        }
+    }
+}
+
+fn ends_between_the_stages(values: &mut Table<Name, Value>) {
+    let [one, two] = [1, 2].map(|number| Name { number });
+    let value = |name: &Name| Value {
+        number: name.number,
+    };
+    let id = values.insert(one, value(&one)).expect("room");
+    let hash = values.hash(&one);
+    let (candidate, ended) = (values.candidate(hash), values.ended());
+    assert_eq!(candidate, id);
+    assert_eq!(values.confirm(hash, &one, candidate, ended), Some(id));
+    assert_eq!(values.confirm(hash, &two, candidate, ended), None);
+    assert!(values.remove(id));
+    let gone = values.confirm(hash, &one, candidate, ended);
+    assert_eq!(gone, None, "its key still stands in the row");
+    // In the end the row is another one's.
+    let others = (3..).map(|number| Name { number });
+    let made = others.map(|name| values.insert(name, value(&name)).expect("room"));
+    let made: Vec<u32> = made.take(64).take_while(|next| *next != id).collect();
+    assert!(made.len() < 64, "an id that was freed is taken again");
+    assert_eq!(values.confirm(hash, &one, candidate, ended), None);
+    assert!(made.iter().chain([&id]).all(|id| values.remove(*id)));
+}
+
+#[test]
+fn a_candidate_whose_row_ended_meanwhile_is_not_confirmed() {
+    let toml = "[instance]\nfile-prefix = \"t\"\nlcores = \"0\"\nmbufs = 4096\n[[port]]\nname = \"lan\"\nvdev = \"net_ring0\"\n[program]\n";
+    let mut bench = Bench::<Program>::new(toml).expect("a bench");
+    let mut end = bench.end(0);
+    end.send(&[0; 60]);
+    bench.rounds(2);
+    assert!(bench.drops().contains(&("done".to_owned(), 1)));
+}
