@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use baton_shared_state::lpm::{Lpm, LpmWriter, Path};
 use baton_shared_state::lpm6::{Lpm6, Lpm6Writer};
-use peer::{emit, emit_value, measure, memory, reps, sm64, zipf1};
+use peer::{emit, emit_value, measure, memory, placed, reps, sm64, zipf1};
 
 const ADDRESSES: usize = 1 << 20;
 const BURST: usize = 32;
@@ -139,7 +139,7 @@ fn v4(n: usize) {
     emit_value("fib.memory", "MiB", &params, bytes as f64 / MIB);
     churn4(&mut writer, &routes);
     for (kind, name) in KINDS4.iter().enumerate() {
-        let addresses = addresses4(&routes, kind);
+        let addresses = placed(&addresses4(&routes, kind));
         for path in Path::ALL {
             let Some(table) = writer.reader().with_path(path) else {
                 continue;
@@ -299,7 +299,7 @@ fn v6(n: usize) {
     emit_value("fib6.used", "MiB", &params, used / MIB);
     churn6(&mut writer, &routes);
     for (kind, name) in KINDS6.iter().enumerate() {
-        let addresses = addresses6(&routes, kind);
+        let addresses = placed(&addresses6(&routes, kind));
         for path in Path::ALL {
             let Some(table) = writer.reader().with_path(path) else {
                 continue;
