@@ -34,7 +34,7 @@ impl View {
             schema,
             region,
         };
-        match view.mistake() {
+        match view.mistake().or_else(|| view.foreign_keys(instance)) {
             None => Ok(view),
             Some(why) => Err(view.corrupt(why)),
         }
@@ -86,6 +86,25 @@ impl View {
             generation: self.entry.generation,
             why,
         }
+    }
+
+    /// Keys of a table that lie as another build has them: read like ours, they would say anything.
+    fn foreign_keys(&self, instance: &Instance) -> Option<String> {
+        let ZoneEntry {
+            name,
+            generation,
+            stride,
+            ..
+        } = &self.entry;
+        let index = format!("{}.index", name.strip_suffix(".key")?);
+        instance.find(&index, Some(*generation))?;
+        let wanted = self.schema.size.next_multiple_of(8);
+        (!self.is_keys()).then(|| {
+            format!(
+                "keys {wanted} bytes apart and their states behind them expected, {stride} bytes found: use the \
+                 baton-dump of the build that made them"
+            )
+        })
     }
 
     /// What in the entry contradicts the schema or the zone's length.

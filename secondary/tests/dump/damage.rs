@@ -220,6 +220,42 @@ fn a_changed_key_is_not_found_by_its_index() {
 }
 
 #[test]
+fn keys_that_lie_as_another_build_has_them_are_refused_and_not_passed_over() {
+    let damaged = Damaged::new();
+    let Fixture {
+        directory, arena, ..
+    } = &damaged.fixture;
+    let keys = damaged.zone("nat.session.key");
+    let schema = directory.schema_of(&keys).unwrap();
+    let part = Part::schema();
+    for (name, schema, stride) in [
+        ("old.session.index", &part, 0),
+        ("old.session.key", &schema, keys.stride + 8),
+        ("old.session", &schema, keys.stride),
+    ] {
+        let spec = ZoneSpec {
+            name,
+            schema,
+            generation: 1,
+            len: 64 * u64::from(stride).max(8),
+            policy: Policy::Adopt,
+            count: 64,
+            stride,
+        };
+        let entry = directory.create_zone(&spec).unwrap();
+        directory.publish(entry.id).unwrap();
+    }
+    arena.save(damaged.dir.path()).unwrap();
+    let (wanted, found) = (keys.stride, keys.stride + 8);
+    let sentence = format!(
+        "keys {wanted} bytes apart and their states behind them expected, {found} bytes found"
+    );
+    assert_says(&damaged.run(&["check"]), 8, &sentence);
+    assert_says(&damaged.run(&["show", "old.session"]), 8, &sentence);
+    stdout(&damaged.run(&["show", "nat.session"]));
+}
+
+#[test]
 fn garbage_in_every_zone_is_an_error_or_rows_never_a_panic() {
     for name in [
         "nat.session",

@@ -4,7 +4,7 @@
 //! - alone, where the tail stands at the head: the compare-and-swap of the head (Release) that
 //!   reserves; slots; the tail (Release).
 //! - behind others: the note (TRY: start, n, and who reserved before), then the same, the tail once it stands
-//!   at `start`. The note stays until the next one.
+//!   at `start`, and the note FREE.
 //! - A party loads the tail (Acquire) before it moves it on, so what its predecessors did comes with it.
 //!
 //! Invariants
@@ -14,17 +14,20 @@
 //! - I3 Whoever reserved behind others that are not finished cannot finish before them, so its note
 //!   stays, and names the one before it. From the head back, reservations not finished are a chain of
 //!   notes, and the oldest may have none.
-//! - I4 The note of a party that reserved alone is of before: finished, or of an attempt that failed because
-//!   others moved the head on. Either starts before the tail, or does not end where the reservation does.
+//! - I4 The note of a party that reserved alone is FREE, or of what it has just finished. (Positions of
+//!   notes wrap: one that stayed would fit again some day.)
 //!
 //! Failure: a dead party has the reservation to which the chain from the head leads, if it ends behind the
-//! tail; it starts as its note says or, by I4, at the tail. Nobody ever writes another's note. A
+//! tail; it starts as its note says, if that fits, or by I2 and I4 at the tail. Nobody writes another's note but the
+//! repair, when nothing of the dead one is in flight. A
 //! dead one stops the tail, so those behind it wait, and say so to whoever asked for it, until it is repaired.
 
 use super::Stalled;
 use super::side::{Hand, Held, Side, Wait};
 use super::words::{MOST, Note, State, Word, after, ahead};
 use crate::sync::Ordering;
+
+const FREE: Note = Note::free(0);
 
 impl Hand {
     #[inline]
@@ -42,12 +45,16 @@ impl Hand {
                 None => continue,
             };
             if n == 0 {
+                self.side.mt_clear(self.me);
                 return None;
             }
-            if !self.is_next(start) {
-                let note = Note::new(start, n, seen.party() as u64, State::Try);
-                self.note.store(note.0, Ordering::Relaxed);
-            }
+            // Of an attempt before, there may be one.
+            let note = if self.is_next(start) {
+                FREE
+            } else {
+                Note::new(start, n, seen.party() as u64, State::Try)
+            };
+            self.note.store(note.0, Ordering::Relaxed);
             let held = self.mt_move(seen, n);
             if held.is_some() {
                 return held;
@@ -97,6 +104,7 @@ impl Hand {
             wait.again(give_up)?;
         }
         self.side.mt_advance(held);
+        self.note.store(FREE.0, Ordering::Release);
         Ok(())
     }
 }
@@ -122,8 +130,7 @@ impl Side {
             }
             let note = self.load_note(last);
             let noted = note.start_before(end);
-            let is_noted =
-                note.state() != State::Free && note.ends_at(end) && ahead(noted, tail) < left;
+            let is_noted = note.ends_at(end) && ahead(noted, tail) < left;
             let start = if is_noted { noted } else { tail };
             if last == party {
                 let (n, turn) = (ahead(end, start) as usize, 0);
@@ -135,5 +142,13 @@ impl Side {
             (end, last) = (start, note.extra() as usize);
         }
         None
+    }
+
+    /// Frees the note of a party that has nothing in flight (I4): its own, or of one that moves no more.
+    pub(super) fn mt_clear(&self, party: usize) {
+        let note = self.note(party);
+        if note.load(Ordering::Relaxed) != FREE.0 {
+            note.store(FREE.0, Ordering::Relaxed);
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What becomes of a dead party's reservations, and what is in a ring.
 //!
 //! Order
-//! - producer's: [`Element::NONE`] into each of its slots, the end of the hole, the tail (RTS: its note FREE).
-//! - consumer's: each element to the repairer, the tail (RTS: the note FREE).
+//! - producer's: [`Element::NONE`] into each of its slots, the end of the hole, the tail, its note FREE.
+//! - consumer's: each element to the repairer, the tail, the note FREE.
+//!
+//! In mode HTS there are no notes, and nothing is filled or given.
 //!
 //! Failure: a repairer that dies leaves the reservation in flight, and the repair is repeated as a
 //! whole; only what it gave to its caller it gives again.
@@ -22,7 +24,10 @@ impl Side {
     /// Finishes a dead party's reservation, which is the next.
     fn advance(&self, dead: usize, held: Held) {
         match self.mode {
-            Mode::Mt => self.mt_advance(held),
+            Mode::Mt => {
+                self.mt_advance(held);
+                self.mt_clear(dead);
+            }
             Mode::Rts => self.rts_advance(dead, held),
             Mode::Hts => self.hts_leave(held.start),
         }
@@ -30,8 +35,10 @@ impl Side {
 
     /// Frees the note of a dead party that has nothing in flight, where notes are freed.
     fn clear(&self, dead: usize) {
-        if self.mode == Mode::Rts {
-            self.rts_clear(dead);
+        match self.mode {
+            Mode::Mt => self.mt_clear(dead),
+            Mode::Rts => self.rts_clear(dead),
+            Mode::Hts => {}
         }
     }
 

@@ -61,4 +61,56 @@ fn who_is_alone_reserves_by_one_store_and_who_is_not_says_so_before() {
     assert!(!ring.repair(2, |_| ()), "party 1 is in front");
     assert!(ring.repair(1, |_| ()) && ring.repair(2, |_| ()));
     assert_eq!(held(ring), [1, 2]);
+    assert_eq!(
+        ring.producers.load_note(2),
+        free,
+        "it has nothing under way"
+    );
+}
+
+#[test]
+fn a_note_does_not_outlive_what_it_is_of() {
+    let ring = ring::<u32>(CAPACITY, Mode::Mt, Mode::Mt);
+    let free = Note::free(0);
+    // Party 1 is in front and finishes while party 2 waits.
+    say(ring, (2, 1), 0);
+    let put = ring.party(2).enqueue_unless(&[3], || {
+        assert_eq!(ring.producers.load_note(2), Note::new(2, 1, 1, State::Try));
+        ring.producers.mt_advance(Held {
+            start: 0,
+            n: 2,
+            turn: 0,
+        });
+        false
+    });
+    assert_eq!((put, ring.producers.load_note(2)), (Ok(1), free));
+    // It died between the tail and its note.
+    note(ring, 3, 7, 3, 0);
+    assert!(ring.repair(3, |_| ()));
+    assert_eq!(ring.producers.load_note(3), free);
+    // Nothing but the slow path, alone, after an attempt that failed.
+    note(ring, 2, 7, 3, 0);
+    assert_eq!(ring.party(2).enqueue_burst(&[1; CAPACITY]), CAPACITY - 3);
+    assert_eq!(ring.producers.load_note(2), free);
+    // Nor where that ends with nothing.
+    note(ring, 2, 7, 3, 0);
+    assert_eq!(ring.party(2).enqueue_burst(&[1]), 0);
+    assert_eq!(ring.producers.load_note(2), free);
+}
+
+#[test]
+fn nothing_put_or_taken_leaves_no_trace() {
+    for mode in MODES {
+        let ring = ring::<u32>(CAPACITY, mode, mode);
+        assert!(ring.party(1).enqueue_bulk(&[1, 2]));
+        let words = |side: Side| (side.load_head(), side.load_tail());
+        let before = (words(ring.producers), words(ring.consumers));
+        let party = ring.party(2);
+        assert_eq!(
+            (party.enqueue_burst(&[]), party.dequeue_burst(&mut [])),
+            (0, 0)
+        );
+        assert!(party.enqueue_bulk(&[]) && party.dequeue_bulk(&mut []));
+        assert_eq!((words(ring.producers), words(ring.consumers)), before);
+    }
 }
