@@ -198,7 +198,7 @@ fn compare(shards: u16, seed: u64, bursts: usize) {
     let mut pair = Pair::new(shards);
     let mut random = Random(seed);
     for _ in 0..bursts {
-        let burst: Vec<Sent> = (0..=random.below(12))
+        let burst: Vec<Sent> = (0..=random.below(40))
             .map(|_| {
                 let outside = random.one_in(2);
                 let known = &pair.left[usize::from(outside)];

@@ -2,6 +2,7 @@
 
 use super::frames::{ACK, RST, SYN, at, hear};
 use super::{FROM_HOST, FROM_ROUTER, HOST, INSIDE, Lab, OUTSIDE, ROUTER};
+use baton::prelude::{Mac, PortId};
 use baton_datapath::bucket;
 use std::net::Ipv4Addr;
 
@@ -53,6 +54,24 @@ fn who_was_not_spoken_to_gets_nothing_through() {
         FROM_ROUTER.udp(SERVER, "10.0.0.7:5000", b"x"),
         "no_session",
     );
+}
+
+#[test]
+fn hosts_on_the_outside_link_itself_get_their_own_packets_in_one_burst() {
+    let mut lab = Lab::one_shard();
+    let hosts = [50u8, 51, 50, 52].map(|last| (last, [2, 0, 0, 0, 9, last]));
+    for (last, mac) in hosts {
+        lab.bench
+            .learn(PortId(1), [203, 0, 113, last].into(), Mac(mac));
+    }
+    let frames = hosts
+        .map(|(last, _)| FROM_HOST.udp("10.0.0.7:5000", &format!("203.0.113.{last}:53"), b"x"));
+    for _ in 0..2 {
+        // The first time sessions are opened, the second time they stand.
+        let (_, outside) = lab.put(false, &frames);
+        let met: Vec<_> = outside.iter().map(|frame| hear(frame).wire).collect();
+        assert_eq!(met, hosts.map(|(_, mac)| (OUTSIDE, mac)));
+    }
 }
 
 #[test]

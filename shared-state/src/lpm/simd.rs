@@ -88,11 +88,11 @@ unsafe fn followed(addresses: [__m512i; 2], entries: [__m512i; 2], lpm: &Lpm) ->
     let long = entries.map(|entry| _mm512_test_epi32_mask(entry, flag));
     if long[0].count_ones().max(long[1].count_ones()) <= FEW {
         let address = together(long, addresses);
-        // SAFETY: as the caller promised.
+        // SAFETY: as the caller promised; tbl8 is not empty.
         let found = unsafe { longer4and4(lpm, address, together(long, entries)) };
         return apart(long, found, entries);
     }
-    // SAFETY: as the caller promised.
+    // SAFETY: as the caller promised; tbl8 is not empty.
     let a = unsafe { longer16(lpm, addresses[0], entries[0]) };
     // SAFETY: as above.
     let b = unsafe { longer16(lpm, addresses[1], entries[1]) };
@@ -148,30 +148,28 @@ fn half16(word: __m512i, at: __m512i) -> __m512i {
 /// Follows entries into tbl8.
 ///
 /// # Safety
-/// The CPU has AVX-512 F, BW, DQ and VL.
+/// - The CPU has AVX-512 F, BW, DQ and VL.
+/// - There is a group in tbl8.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn longer16(lpm: &Lpm, address: __m512i, entry: __m512i) -> __m512i {
-    let mut entry = entry;
     let long = _mm512_test_epi32_mask(entry, _mm512_set1_epi32(EXTENDED as i32));
-    if !lpm.tbl8.is_empty() {
-        let last = _mm512_set1_epi32(lpm.groups() as i32 - 1);
-        let group = _mm512_and_si512(entry, _mm512_set1_epi32(EXTENDED as i32 - 1));
-        let group = _mm512_min_epu32(group, last);
-        let first = _mm512_slli_epi32::<GROUP_WORDS_LOG2>(group);
-        let inside = _mm512_and_si512(address, _mm512_set1_epi32(0xff));
-        let index = _mm512_add_epi32(first, _mm512_srli_epi32::<1>(inside));
-        // SAFETY: I1, I2: `group` is at most the last one.
-        let word = unsafe { gather16(long, index, lpm.tbl8.as_ptr().cast()) };
-        entry = _mm512_mask_mov_epi32(entry, long, half16(word, inside));
-    }
-    entry
+    let last = _mm512_set1_epi32(lpm.groups() as i32 - 1);
+    let group = _mm512_and_si512(entry, _mm512_set1_epi32(EXTENDED as i32 - 1));
+    let group = _mm512_min_epu32(group, last);
+    let first = _mm512_slli_epi32::<GROUP_WORDS_LOG2>(group);
+    let inside = _mm512_and_si512(address, _mm512_set1_epi32(0xff));
+    let index = _mm512_add_epi32(first, _mm512_srli_epi32::<1>(inside));
+    // SAFETY: I1, I2: `group` is at most the last one.
+    let word = unsafe { gather16(long, index, lpm.tbl8.as_ptr().cast()) };
+    _mm512_mask_mov_epi32(entry, long, half16(word, inside))
 }
 
 /// As [`longer16`], for up to [`FEW`] entries of each half: those that are followed. Zeros where there are fewer.
 ///
 /// # Safety
-/// The CPU has AVX-512 F, BW, DQ and VL.
+/// - The CPU has AVX-512 F, BW, DQ and VL.
+/// - There is a group in tbl8.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn longer4and4(lpm: &Lpm, address: __m256i, entry: __m256i) -> __m256i {

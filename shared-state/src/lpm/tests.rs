@@ -309,7 +309,9 @@ fn an_entry_that_names_no_group_is_looked_up_alike_by_every_path_and_inside_the_
         let table = Lpm::create(region, groups).unwrap().reader();
         let word = region.u32(layout::TBL24_AT + 0x0a_0000 * 2);
         word.store((EXTENDED | 77) << 16 | EXTENDED | 1, Ordering::Relaxed);
-        let addresses: Vec<u32> = (0x0a00_0000..0x0a00_0200).collect();
+        // All of a burst in them, and one or two of it.
+        let few = (0..96).map(|block| 0x0a00_0005 + (block << 8));
+        let addresses: Vec<u32> = (0x0a00_0000..0x0a00_0200).chain(few).collect();
         let single = addresses
             .iter()
             .map(|a| table.lookup(*a).unwrap_or(NO_ROUTE));

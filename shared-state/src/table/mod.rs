@@ -11,7 +11,8 @@
 //! is an array by id. Each shard owns extents of ids, and its own sub-table of the index: one
 //! writer for each byte, any number of readers, no locks. The publishing word of a row is its
 //! state in [`Keys`]; the order of a new row is record, hot words, key, state, index entry, and
-//! the other way round when it goes. So a reader that finds an id checks the key's state, and a
+//! the other way round when it goes. So an entry of the index names a live row while nobody changes it: the
+//! owner compares keys alone ([`Keys::holds`]), readers beside it check the key's state ([`Keys::is`]). A
 //! death between two stores leaves either an id that no index entry names (found again by
 //! [`IdShard::rebuild`] or [`IndexShard::rebuild`]) or nothing.
 
