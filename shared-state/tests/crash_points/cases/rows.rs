@@ -30,11 +30,11 @@ impl Rows {
 
     fn sizes() -> [usize; 4] {
         let plan = Rows::plan();
-        let total = plan.total() as usize;
+        let total = plan.total();
         [
             IdSpace::bytes_for(&plan),
-            total * Keys::<[u64; 2]>::STRIDE,
-            total * Records::<[u64; 3]>::STRIDE,
+            Keys::<[u64; 2]>::bytes_for(total),
+            Records::<[u64; 3]>::bytes_for(total),
             Index::bytes_for(1, Index::lines_for(plan.per_shard())),
         ]
         .map(|bytes| bytes.next_multiple_of(64))
