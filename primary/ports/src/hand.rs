@@ -61,6 +61,25 @@ impl Hand {
             });
     }
 
+    /// The same, with each packet's first `N` bytes filled at once.
+    ///
+    /// # Panics
+    /// When there is no such room, for the packet or for `N` bytes.
+    #[inline(always)]
+    pub(crate) fn start_filled<const N: usize>(
+        &self,
+        shard: u16,
+        mbufs: &[u32],
+        len: u16,
+        position: u32,
+        fill: impl FnMut(&mut [u8; N]),
+    ) {
+        let app = Holder::app(shard);
+        let place_of = |i| Place::new(app, MARK | position.wrapping_add(i));
+        self.pool
+            .start_filled(mbufs, len, (self.port, self.queue), place_of, fill);
+    }
+
     /// Has the packet of a mbuf filled that the caller holds, and that is started.
     #[inline(always)]
     pub(crate) fn fill(&self, m: u32, fill: impl FnOnce(&mut Packet)) {

@@ -10,10 +10,10 @@ use crate::mempool::Pool;
 /// It keeps offset and length at hand and writes every change of them to the line as well, so
 /// that [`Packet::into_raw`] costs nothing.
 pub struct Packet {
-    pool: Pool,
-    m: u32,
-    off: u16,
-    len: u16,
+    pub(super) pool: Pool,
+    pub(super) m: u32,
+    pub(super) off: u16,
+    pub(super) len: u16,
 }
 
 const _: () = assert!(size_of::<Packet>() == 16);
@@ -29,15 +29,6 @@ impl Packet {
     #[inline]
     pub fn from_raw(m: u32, pool: Pool) -> Packet {
         let (off, len) = pool.packet(m);
-        Packet { pool, m, off, len }
-    }
-
-    /// The same for one that has just arrived: its first bytes are on their way into the processor's cache.
-    #[inline]
-    pub fn arriving(m: u32, pool: Pool) -> Packet {
-        let (off, len) = pool.packet(m);
-        // Before there is a packet: what may panic while there is one keeps it in memory, for its drop.
-        crate::simd::prefetch(pool.chunk_ptr(m).wrapping_add(off.into()));
         Packet { pool, m, off, len }
     }
 
