@@ -73,6 +73,31 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// As [`Pool::start_packets`] for buffers that hold packets already: where each lies, its flags, and what is
+    /// unfinished of its checksum stay, or it is empty if what is stored leaves the chunk. Gives their bytes.
+    ///
+    /// # Panics
+    /// When the pool has no such buffer.
+    #[inline(always)]
+    pub fn restart_packets(
+        self,
+        mbufs: &[u32],
+        arrival: (u16, u16),
+        place_of: impl Fn(u32) -> Place,
+    ) -> u64 {
+        let (shape, mut bytes) = (Shape::of(self), 0);
+        for (i, m) in (0u32..).zip(mbufs) {
+            let (line, _) = shape.of_one(*m);
+            let at = line.data_in(shape.chunk);
+            line.restart(at, arrival);
+            line.set_place(place_of(i));
+            bytes += u64::from(at.1);
+        }
+        bytes
+    }
+}
+
 impl Packet {
     /// As [`Packet::from_raw`] for as many as there are slots for, each into its slot, of which none holds a
     /// packet; how many bytes they have. The first of these are on their way into the processor's cache.
@@ -90,7 +115,7 @@ impl Packet {
             prefetch(chunk.wrapping_add(off.into()));
             bytes += u64::from(len);
             // There is nothing to drop in it.
-            core::mem::forget(slot.replace(Packet { pool, m, off, len }));
+            core::mem::forget(slot.replace(Packet::at(pool, chunk, m, (off, len))));
         }
         bytes
     }
@@ -99,6 +124,7 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mbuf::PartialCsum;
     use crate::place::Holder;
     use crate::region::Region;
 
@@ -140,6 +166,26 @@ mod tests {
             assert!(packet.data().iter().all(|byte| usize::from(*byte) == i));
         }
         assert_eq!(slots[3].as_ref().map(Packet::len), Some(0));
+        for (m, partial) in mbufs.into_iter().zip([false, true, false, false, true]) {
+            let csum = partial.then_some(PartialCsum {
+                start: 34,
+                offset: 6,
+            });
+            pool.line(m).set_csum_partial(csum);
+        }
+        let moved = |i| Place::new(Holder::app(0), 40 + i);
+        assert_eq!(pool.restart_packets(&mbufs, (4, 2), moved), 4 * 12);
+        for (i, m) in (0u32..).zip(&mbufs) {
+            let line = pool.line(*m);
+            assert_eq!((line.port(), line.queue()), (4, 2));
+            assert_eq!(line.csum_partial().is_some(), i == 1 || i == 4);
+            assert!(line.is_plain() && !line.is_elsewhere(moved(i)));
+        }
+        assert_eq!(
+            pool.line(mbufs[3]).data_in(u32::MAX),
+            (0, 0),
+            "and stays empty"
+        );
         slots
             .into_iter()
             .flatten()

@@ -1,7 +1,7 @@
 //! One packet buffer: a 64-byte metadata line and a chunk of data, named by a `u32` index.
 //!
 //! [`Line`] is the metadata in shared memory, every field an atomic word. [`Packet`] is the
-//! owning handle a datapath works with: 16 bytes, data at hand, given back to the pool on drop.
+//! owning handle a datapath works with: 24 bytes, data at hand, given back to the pool on drop.
 //! [`Chain`] is the handle of what is more than that: several segments, segments attached to the
 //! data of others (clones), [`External`] data.
 //!

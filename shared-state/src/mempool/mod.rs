@@ -261,15 +261,6 @@ impl Pool {
         self.line(m).start(at, arrival, flags);
     }
 
-    /// As [`Pool::start_packet`] for a buffer that holds a packet already: where it lies, its flags, and what is
-    /// unfinished of its checksum stay, or it is empty if what is stored leaves the chunk. Gives its length.
-    #[inline]
-    pub fn restart_packet(self, m: u32, arrival: (u16, u16)) -> u16 {
-        let at = self.packet(m);
-        self.line(m).restart(at, arrival);
-        at.1
-    }
-
     /// As [`Pool::start_packet`] for many, each at `place_of` its number.
     ///
     /// # Panics
