@@ -3,6 +3,7 @@
 
 use super::index::IndexShard;
 use super::line::{Line, tag};
+#[cfg(target_arch = "x86_64")]
 use crate::simd::Path;
 
 /// As [`IndexShard::candidates`].
