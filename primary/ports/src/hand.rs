@@ -37,13 +37,13 @@ impl Hand {
             .set_place(m, Place::new(Holder::app(shard), MARK | position));
     }
 
-    /// Marks a mbuf as received that holds its packet, flags and unfinished checksum already; gives its length.
+    /// Marks mbufs as received that hold their packets, flags and unfinished checksums already; gives their bytes.
     #[inline]
-    pub(crate) fn received_as_is(&self, shard: u16, m: u32, position: u32) -> u16 {
-        let len = self.pool.restart_packet(m, (self.port, self.queue));
+    pub(crate) fn received_as_they_are(&self, shard: u16, mbufs: &[u32], position: u32) -> u64 {
+        let app = Holder::app(shard);
+        let place_of = |i| Place::new(app, MARK | position.wrapping_add(i));
         self.pool
-            .set_place(m, Place::new(Holder::app(shard), MARK | position));
-        len
+            .restart_packets(mbufs, (self.port, self.queue), place_of)
     }
 
     /// Marks mbufs as received whose packets are yet to be filled, each with `len` bytes behind the headroom:
@@ -59,6 +59,25 @@ impl Hand {
             .start_packets(mbufs, at, (self.port, self.queue), |i| {
                 Place::new(app, MARK | position.wrapping_add(i))
             });
+    }
+
+    /// The same, with each packet's first `N` bytes filled at once.
+    ///
+    /// # Panics
+    /// When there is no such room, for the packet or for `N` bytes.
+    #[inline(always)]
+    pub(crate) fn start_filled<const N: usize>(
+        &self,
+        shard: u16,
+        mbufs: &[u32],
+        len: u16,
+        position: u32,
+        fill: impl FnMut(&mut [u8; N]),
+    ) {
+        let app = Holder::app(shard);
+        let place_of = |i| Place::new(app, MARK | position.wrapping_add(i));
+        self.pool
+            .start_filled(mbufs, len, (self.port, self.queue), place_of, fill);
     }
 
     /// Has the packet of a mbuf filled that the caller holds, and that is started.

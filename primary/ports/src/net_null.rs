@@ -12,7 +12,6 @@ mod frames;
 use std::os::fd::BorrowedFd;
 
 use baton_shared_state::Region;
-use baton_shared_state::mbuf::Packet;
 use baton_shared_state::mempool::{Cache, Pool};
 use baton_shared_state::place::{Holder, Place};
 use baton_shared_state::simd::prefetch;
@@ -144,19 +143,16 @@ impl NullPort {
         }
     }
 
-    /// Has the packets of mbufs filled that are marked as received.
+    /// What varies in the next packet of a walk.
     #[inline(always)]
-    fn fill(&self, mbufs: &[u32], walk: &mut Walk, fill: impl Fn(&mut Packet, Option<&Varies>)) {
-        let flows = self.flows.as_slice();
-        for m in mbufs {
-            // As the network card of a machine does that it is in: what has arrived is in the cache.
-            if let Some(flow) = flows.get(walk.ahead) {
-                prefetch(flow);
-            }
-            let varies = flows.get(walk.flow);
-            self.hand.fill(*m, |packet| fill(packet, varies));
-            walk.step();
+    fn next<'a>(flows: &'a [Varies], walk: &mut Walk) -> Option<&'a Varies> {
+        // As the network card of a machine does that it is in: what has arrived is in the cache.
+        if let Some(flow) = flows.get(walk.ahead) {
+            prefetch(flow);
         }
+        let varies = flows.get(walk.flow);
+        walk.step();
+        varies
     }
 }
 
@@ -170,19 +166,26 @@ impl Port for NullPort {
         let made = cursor.load(Ordering::Relaxed);
         let mut walk = self.walk_from(made);
         let (mbufs, len) = (&out[..n], self.template.len());
-        self.hand
-            .start(cache.shard(), mbufs, len as u16, made as u32);
-        match &self.short {
-            Some(short) => self.fill(mbufs, &mut walk, |packet, varies| {
-                if let Some(head) = packet.head_mut::<SHORT>() {
-                    *head = *short;
-                    vary(head, varies);
+        let (shard, flows) = (cache.shard(), self.flows.as_slice());
+        match self.short {
+            // Copied here, so that it stays in registers from one packet to the next.
+            Some(short) => {
+                self.hand
+                    .start_filled::<SHORT>(shard, mbufs, len as u16, made as u32, |head| {
+                        *head = short;
+                        vary(head, Self::next(flows, &mut walk));
+                    })
+            }
+            None => {
+                self.hand.start(shard, mbufs, len as u16, made as u32);
+                for m in mbufs {
+                    let varies = Self::next(flows, &mut walk);
+                    self.hand.fill(*m, |packet| {
+                        packet.data_mut().copy_from_slice(&self.template);
+                        vary(packet.data_mut(), varies);
+                    });
                 }
-            }),
-            None => self.fill(mbufs, &mut walk, |packet, varies| {
-                packet.data_mut().copy_from_slice(&self.template);
-                vary(packet.data_mut(), varies);
-            }),
+            }
         }
         let made = made.wrapping_add(n as u64);
         cursor.store(made, Ordering::Release);

@@ -27,15 +27,8 @@ impl Burst {
     /// bytes they have.
     #[inline]
     pub(crate) fn of(raw: &[u32], pool: Pool) -> (Burst, u64) {
-        let (mut burst, mut bytes) = (Burst::default(), 0);
-        // Nothing may panic while a packet is held here: it would be kept in memory for its drop, by
-        // narrow stores, and copied from there by wide loads that wait for them.
-        for (slot, &mbuf) in burst.packets.iter_mut().zip(raw) {
-            let packet = Packet::arriving(mbuf, pool);
-            bytes += packet.len() as u64;
-            // There is nothing to drop in a new burst.
-            core::mem::forget(slot.replace(packet));
-        }
+        let mut burst = Burst::default();
+        let bytes = Packet::arriving_in(&mut burst.packets, raw, pool);
         burst.len = raw.len().min(BURST);
         (burst, bytes)
     }

@@ -53,6 +53,26 @@ impl core::fmt::Debug for Neighbours {
     }
 }
 
+/// A neighbour that is asked for often, and where it is looked for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    key: u64,
+    home: u16,
+    /// The port whose link it is on.
+    pub port: PortId,
+}
+
+impl Asked {
+    /// One on the link of `port`.
+    #[inline]
+    #[must_use]
+    pub fn new(port: PortId, address: Ipv4Addr) -> Asked {
+        let key = key(port, address);
+        let home = slot(key, 0) as u16;
+        Asked { key, home, port }
+    }
+}
+
 impl Neighbours {
     /// The Ethernet address of a neighbour.
     #[inline]
@@ -64,8 +84,13 @@ impl Neighbours {
     /// The Ethernet address of a neighbour as a number of 48 bits, its first byte the highest.
     #[inline]
     pub fn get_word(&self, port: PortId, address: Ipv4Addr) -> Option<u64> {
-        let key = key(port, address);
-        let home = slot(key, 0);
+        self.get_asked(&Asked::new(port, address))
+    }
+
+    /// The same for one whose place is known.
+    #[inline]
+    pub fn get_asked(&self, &Asked { key, home, .. }: &Asked) -> Option<u64> {
+        let home = usize::from(home) % SLOTS;
         let at = match self.word(home, KEY) == key {
             true => home,
             false => self.find_further(key)?,
@@ -186,6 +211,9 @@ mod tests {
         assert_eq!(all.get(wan, address), None);
         all.learn(lan, address, Mac([2, 0, 0, 0, 0, 8]), 2);
         assert_eq!(all.get(lan, address), Some(Mac([2, 0, 0, 0, 0, 8])));
+        let word = |asked| all.get_asked(&asked);
+        assert_eq!(word(Asked::new(lan, address)), Some(0x0200_0000_0008));
+        assert_eq!(word(Asked::new(wan, address)), None);
     }
 
     #[test]

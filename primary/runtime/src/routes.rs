@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::datapath::Error;
+use crate::neighbours::Asked;
 use crate::setup::{PortId, PortInfo, RouteConfig, Setup};
 use crate::zone::{Declare, Init, Live, Opener, Size, Zone, ZoneError, ZoneSize};
 use baton_schema::Policy;
@@ -36,6 +37,8 @@ pub struct Routes {
     region: Region,
     lpm: Lpm,
     hops: Vec<NextHop>,
+    /// The routers that the next hops are, by the same numbers; `None` where the destination is on the link.
+    routers: Vec<Option<Asked>>,
 }
 
 /// What the zone of a config's routes must have room for: the /24 networks with longer prefixes.
@@ -85,6 +88,7 @@ impl Routes {
             region,
             lpm,
             hops: Vec::new(),
+            routers: Vec::new(),
         })
     }
 
@@ -146,6 +150,10 @@ impl Routes {
                 unreachable.push(Ipv4Addr::from(address));
             }
         }
+        let routers = self.hops.iter();
+        self.routers = routers
+            .map(|hop| Some(Asked::new(hop.port, hop.via?)))
+            .collect();
         unreachable
     }
 
@@ -177,6 +185,12 @@ impl Routes {
     #[inline]
     pub fn hop(&self, number: u16) -> Option<NextHop> {
         self.hops.get(usize::from(number)).copied()
+    }
+
+    /// The router that a next hop is, ready to be asked for; `None` where there is none.
+    #[inline]
+    pub fn router(&self, number: u16) -> Option<&Asked> {
+        self.routers.get(usize::from(number))?.as_ref()
     }
 }
 

@@ -36,7 +36,7 @@ impl Stage {
         change: &mut impl FnMut(usize, &mut Packet),
     ) -> usize {
         let (mut len, mut bytes) = (self.len, self.bytes);
-        for slot in packets.iter_mut().skip(at) {
+        for slot in packets.get_mut(at..).unwrap_or_default() {
             if let Some(packet) = slot {
                 let Some(place) = self.mbufs.get_mut(len) else {
                     break;

@@ -1,12 +1,11 @@
 //! The packets of a burst on their way through the fast path, a column for each thing known of them.
 
-use super::run::{Exit, NOWHERE};
 use super::{Fast, Way};
 use crate::gateway::Gateway;
 use crate::session::SessionLayout;
 use crate::state::State;
-use baton::prelude::{Burst, Shard};
-use baton_datapath::common::{Changes, Heads, WINDOW};
+use baton::prelude::{Burst, PortId, Shard};
+use baton_datapath::common::{Changes, Ethernet, Heads, WINDOW};
 use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
@@ -26,8 +25,11 @@ pub(super) struct Lanes {
     pub(super) ended: u32,
     /// The next hops' numbers.
     pub(super) hops: [u16; BURST],
-    /// What is planned for the packets of a run: how they leave, what they become.
-    pub(super) exits: [Exit; BURST],
+    /// What is planned for the packets of a run. Where they go: the next Ethernet address, and if they come from
+    /// outside, the port.
+    pub(super) macs: [u64; BURST],
+    pub(super) ports: [PortId; BURST],
+    /// And what they become.
     pub(super) changes: Changes,
 }
 
@@ -41,7 +43,8 @@ impl Default for Lanes {
             candidates: [NO_ID; BURST],
             ended: 0,
             hops: [NO_ROUTE; BURST],
-            exits: [NOWHERE; BURST],
+            macs: [0; BURST],
+            ports: [PortId(u16::MAX); BURST],
             changes: Changes::default(),
         }
     }
@@ -90,17 +93,24 @@ impl Lanes {
         }
     }
 
-    /// Changes the packets at `range`, which leave by the same port, and lets them out.
+    /// How many of the lanes of `range` leave by the port that the first does, one after the other.
+    pub(super) fn of_one_port(&self, range: Range<usize>) -> (PortId, usize) {
+        let port = self.ports[range.start];
+        let same = self.ports[range].iter().take_while(|other| **other == port);
+        (port, same.count())
+    }
+
+    /// Changes the packets at `range`, which leave by `port` with our address `own`, and lets them out.
     #[inline(never)]
     pub(super) fn let_out<S: SessionLayout>(
         &self,
         shard: &mut Shard<Gateway<S>>,
         burst: &mut Burst,
         range: Range<usize>,
+        (port, own): (PortId, u64),
     ) {
-        let port = self.exits[range.start].port;
         shard.transmit_each(port, burst, range, |at, packet| {
-            let ethernet = self.exits[at % BURST].ethernet;
+            let ethernet = Ethernet::new(self.macs[at % BURST], own);
             let frame = packet.data_mut();
             self.changes.write(at % BURST, frame, ethernet);
         });
@@ -114,6 +124,11 @@ impl Lanes {
         state
             .routes
             .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);
+        let outwards = |all, way: &Way| all & (*way == Way::Out);
+        if self.ways[..len].iter().fold(true, outwards) {
+            let (hashes, out) = (&self.hashes[..len], &mut self.candidates[..len]);
+            return state.sessions.candidates(hashes, out);
+        }
         for at in 0..len {
             let hash = self.hashes[at];
             match self.ways[at] {

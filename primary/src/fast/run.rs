@@ -11,27 +11,12 @@ use crate::session::{Beginning, SessionKey, SessionLayout};
 use crate::state::{State, leads_from_outside};
 use crate::translate::Sender;
 use baton::prelude::{Burst, NextHop, PortId, Shard};
-use baton_datapath::common::{Common, Ethernet, RawEnd};
+use baton_datapath::common::{Common, RawEnd};
 use baton_datapath::parse::TCP;
 use baton_shared_state::BURST;
 use baton_shared_state::table::NO_ID;
 use core::ops::Range;
 use std::net::Ipv4Addr;
-
-/// The way to a next hop.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Exit {
-    pub(super) ethernet: Ethernet,
-    pub(super) port: PortId,
-    mtu: u16,
-}
-
-/// Where a packet goes that has no exit yet.
-pub(super) const NOWHERE: Exit = Exit {
-    ethernet: Ethernet::NONE,
-    port: PortId(u16::MAX),
-    mtu: 0,
-};
 
 impl<S: SessionLayout> Gateway<S> {
     /// Sends the packets of one direction from lane `at` on, as long as they are the common case; gives the
@@ -53,11 +38,14 @@ impl<S: SessionLayout> Gateway<S> {
         lanes.count(shard, at..end);
         let mut from = at;
         while from < end {
-            let port = lanes.exits[from].port;
-            let same = lanes.exits[from..end].iter();
-            let to = from + same.take_while(|exit| exit.port == port).count();
-            lanes.let_out(shard, burst, from..to);
-            from = to;
+            let (port, len) = match OUT {
+                true => (self.fast.outside, end - from),
+                false => lanes.of_one_port(from..end),
+            };
+            let gate = self.fast.gates.get(usize::from(port.0));
+            let own = gate.map_or(0, |gate| gate.mac);
+            lanes.let_out(shard, burst, from..from + len, (port, own));
+            from += len;
         }
         end
     }
@@ -71,16 +59,34 @@ impl<S: SessionLayout> Gateway<S> {
         lanes: &mut Lanes,
         range: Range<usize>,
     ) -> usize {
+        let Some(gate) = self.fast.gates.get(usize::from(self.fast.outside.0)) else {
+            return range.start;
+        };
+        let mtu = gate.mtu;
         let end = self.confirm(&shard.state, lanes, range.clone());
+        // Many packets in a row may have the same router. At first it is that of no number at all.
         let mut last = (u32::MAX, 0);
         for at in range.start..end.min(BURST) {
             let (common, session) = (lanes.heads.known(at), lanes.candidates[at]);
             shard.state.sessions.prefetch_count(session);
-            let known = self.exit_at(&shard.state, lanes, at, &mut last);
-            let exit = &lanes.exits[at];
-            if !known || exit.port != self.fast.outside || common.ip_len > exit.mtu {
+            let hop = lanes.hops[at];
+            let mac = match u32::from(hop) == last.0 {
+                true => last.1,
+                false => match self.router(&shard.state, hop) {
+                    Some(mac) => {
+                        last = (hop.into(), mac);
+                        mac
+                    }
+                    None => match self.on_link(&shard.state, hop, common.far()) {
+                        Some(mac) => mac,
+                        None => return at,
+                    },
+                },
+            };
+            if common.ip_len > mtu {
                 return at;
             }
+            lanes.macs[at] = mac;
             let known = S::beginning(shard.state.sessions.first_word(session));
             lanes.changes.set(at, known.outside());
             self.follow_tcp(shard, session, known, &common, Sender::Inside);
@@ -130,10 +136,10 @@ impl<S: SessionLayout> Gateway<S> {
             }
             let hop = state.routes.hop(state.routes.number(u32::from(inside)));
             let exit = hop.and_then(|hop| self.exit(state, hop, inside));
-            let Some(exit) = exit.filter(|exit| common.ip_len <= exit.mtu) else {
+            let Some((port, mac)) = exit.filter(|exit| common.ip_len <= self.mtu(exit.0)) else {
                 return at;
             };
-            lanes.exits[at] = exit;
+            (lanes.ports[at], lanes.macs[at]) = (port, mac);
             let new = RawEnd::new(key.inside_addr, key.inside_port);
             lanes.changes.set(at, new);
             let known = S::beginning(state.sessions.first_word(session));
@@ -159,47 +165,41 @@ impl<S: SessionLayout> Gateway<S> {
         }
     }
 
-    /// Finds the way of lane `at`; `last` is the lane of a router's, and its number: many packets in a row have the same.
+    /// The Ethernet address of the router on the outside link that a next hop is, if it is one, and known.
     #[inline(always)]
-    fn exit_at(
-        &self,
-        state: &State<S>,
-        lanes: &mut Lanes,
-        at: usize,
-        last: &mut (u32, usize),
-    ) -> bool {
-        let number = lanes.hops[at];
-        if u32::from(number) == last.0 {
-            lanes.exits[at] = lanes.exits[last.1 % BURST];
-            return true;
-        }
-        let Some(hop) = state.routes.hop(number) else {
-            return false;
-        };
-        let Some(exit) = self.exit(state, hop, lanes.heads.known(at).far()) else {
-            return false;
-        };
-        lanes.exits[at] = exit;
-        if hop.via.is_some() {
-            *last = (number.into(), at);
-        }
-        true
+    fn router(&self, state: &State<S>, hop: u16) -> Option<u64> {
+        let router = state.routes.router(hop)?;
+        let mac = state.neighbours.get_asked(router)?;
+        (router.port == self.fast.outside).then(|| in_frame(mac))
     }
 
-    /// The way to `dst` over a next hop, if there is one.
-    #[inline(always)]
-    fn exit(&self, state: &State<S>, hop: NextHop, dst: Ipv4Addr) -> Option<Exit> {
-        let mac = state
-            .neighbours
-            .get_word(hop.port, hop.via.unwrap_or(dst))?;
-        let gate = self.fast.gates.get(usize::from(hop.port.0))?;
-        Some(Exit {
-            // Its first byte is the highest of 48 bits; in a frame it comes first.
-            ethernet: Ethernet::new(mac.swap_bytes() >> 16, gate.mac),
-            port: hop.port,
-            mtu: gate.mtu,
-        })
+    /// The Ethernet address of a destination that is itself on the outside link, if it is known.
+    #[inline(never)]
+    fn on_link(&self, state: &State<S>, hop: u16, dst: Ipv4Addr) -> Option<u64> {
+        let (port, mac) = self.exit(state, state.routes.hop(hop)?, dst)?;
+        (port == self.fast.outside).then_some(mac)
     }
+
+    /// The way to `dst` over a next hop, if there is one: the port, and the next Ethernet address.
+    #[inline(always)]
+    fn exit(&self, state: &State<S>, hop: NextHop, dst: Ipv4Addr) -> Option<(PortId, u64)> {
+        let next = hop.via.unwrap_or(dst);
+        let mac = state.neighbours.get_word(hop.port, next)?;
+        Some((hop.port, in_frame(mac)))
+    }
+
+    /// The largest packet that may leave by a port; none may by one that does not exist.
+    #[inline(always)]
+    fn mtu(&self, port: PortId) -> u16 {
+        let gate = self.fast.gates.get(usize::from(port.0));
+        gate.map_or(0, |gate| gate.mtu)
+    }
+}
+
+/// An Ethernet address, whose first byte is the highest of 48 bits, as a [`baton_datapath::common::mac_word`].
+#[inline(always)]
+fn in_frame(mac: u64) -> u64 {
+    mac.swap_bytes() >> 16
 }
 
 /// The session of a packet from outside, and its key.

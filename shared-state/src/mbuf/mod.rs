@@ -1,7 +1,7 @@
 //! One packet buffer: a 64-byte metadata line and a chunk of data, named by a `u32` index.
 //!
 //! [`Line`] is the metadata in shared memory, every field an atomic word. [`Packet`] is the
-//! owning handle a datapath works with: 16 bytes, data at hand, given back to the pool on drop.
+//! owning handle a datapath works with: 24 bytes, data at hand, given back to the pool on drop.
 //! [`Chain`] is the handle of what is more than that: several segments, segments attached to the
 //! data of others (clones), [`External`] data.
 //!
@@ -32,6 +32,7 @@
 //! Failure: what published windows contain is the truth; `place` settles a buffer found in none.
 //! Chains, references and external data say theirs in their own files.
 
+mod bulk;
 mod bytes;
 mod chain;
 mod clone;
@@ -151,10 +152,12 @@ impl Line {
         high(self.data.load(Relaxed))
     }
 
-    /// Both in one load.
+    /// Both, or (0, 0) if they leave a chunk of that size.
     #[inline]
-    pub(crate) fn data(&self) -> (u16, u16) {
+    pub(crate) fn data_in(&self, chunk: u32) -> (u16, u16) {
         let data = self.data.load(Relaxed);
+        let inside = u32::from(low(data)) + u32::from(high(data)) <= chunk;
+        let data = if inside { data } else { 0 };
         (low(data), high(data))
     }
 

@@ -7,16 +7,24 @@ use crate::mempool::Pool;
 
 /// An owned packet: who has it may read and change its bytes, and dropping it frees it.
 ///
-/// It keeps offset and length at hand and writes every change of them to the line as well, so
-/// that [`Packet::into_raw`] costs nothing.
+/// It keeps its first byte, offset and length at hand and writes every change of these two to the line as
+/// well, so that [`Packet::into_raw`] costs nothing.
 pub struct Packet {
     pool: Pool,
+    /// `off` bytes into the chunk of `m`.
+    start: *mut u8,
     m: u32,
     off: u16,
     len: u16,
 }
 
-const _: () = assert!(size_of::<Packet>() == 16);
+const _: () = assert!(size_of::<Packet>() == 24);
+
+// SAFETY: the bytes it points to are of the process's life, and by I1 whoever has the packet, in whichever
+// thread, is the only one who uses them.
+unsafe impl Send for Packet {}
+// SAFETY: what is shared gives its bytes for reading only.
+unsafe impl Sync for Packet {}
 
 impl Packet {
     /// Takes over a mbuf whose index came out of a ring, cache or pool.
@@ -29,16 +37,7 @@ impl Packet {
     #[inline]
     pub fn from_raw(m: u32, pool: Pool) -> Packet {
         let (off, len) = pool.packet(m);
-        Packet { pool, m, off, len }
-    }
-
-    /// The same for one that has just arrived: its first bytes are on their way into the processor's cache.
-    #[inline]
-    pub fn arriving(m: u32, pool: Pool) -> Packet {
-        let (off, len) = pool.packet(m);
-        // Before there is a packet: what may panic while there is one keeps it in memory, for its drop.
-        crate::simd::prefetch(pool.chunk_ptr(m).wrapping_add(off.into()));
-        Packet { pool, m, off, len }
+        Packet::at(pool, pool.chunk_ptr(m), m, (off, len))
     }
 
     /// Makes a packet of `len` bytes behind the headroom of a mbuf that the caller holds, and says so
@@ -50,7 +49,7 @@ impl Packet {
     pub fn filling(m: u32, pool: Pool, len: u16) -> Packet {
         let off = pool.headroom();
         pool.set_packet(m, off, len);
-        Packet { pool, m, off, len }
+        Packet::at(pool, pool.chunk_ptr(m), m, (off, len))
     }
 
     /// Makes an empty packet of a mbuf just allocated: headroom in front, no flags.
@@ -58,7 +57,20 @@ impl Packet {
     pub fn fresh(m: u32, pool: Pool) -> Packet {
         let (off, len) = (pool.headroom(), 0);
         pool.line(m).start((off, len), (0, 0), 0);
-        Packet { pool, m, off, len }
+        Packet::at(pool, pool.chunk_ptr(m), m, (off, len))
+    }
+
+    /// The packet of a mbuf with that chunk, whose line says this offset and length.
+    #[inline(always)]
+    pub(super) fn at(pool: Pool, chunk: *mut u8, m: u32, (off, len): (u16, u16)) -> Packet {
+        let start = chunk.wrapping_add(off.into());
+        Packet {
+            pool,
+            start,
+            m,
+            off,
+            len,
+        }
     }
 
     /// Gives the mbuf out of hand without freeing it; offset and length are in its line.
@@ -92,14 +104,14 @@ impl Packet {
     pub fn data(&self) -> &[u8] {
         // SAFETY: `off + len <= chunk` (I2, kept by every method here), so the bytes lie in the
         // chunk of `m`, mapped for the process's life; nobody else writes them (I1).
-        unsafe { core::slice::from_raw_parts(self.start(), self.len()) }
+        unsafe { core::slice::from_raw_parts(self.start, self.len()) }
     }
 
     /// The packet's bytes, to be changed.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`; nobody else reads them either (I1), and `&mut self` is unique.
-        unsafe { core::slice::from_raw_parts_mut(self.start(), self.len()) }
+        unsafe { core::slice::from_raw_parts_mut(self.start, self.len()) }
     }
 
     /// The first `N` bytes from the packet's first on, also where it has fewer: what follows its end is left
@@ -111,7 +123,7 @@ impl Packet {
         }
         // SAFETY: as in `data`, whose bytes are the first of these: the others were just seen to lie in the
         // chunk, which is this packet's alone, since one of a buffer that is not plain is empty.
-        Some(unsafe { &*self.start().cast::<[u8; N]>() })
+        Some(unsafe { &*self.start.cast::<[u8; N]>() })
     }
 
     /// The same, to be changed.
@@ -119,13 +131,7 @@ impl Packet {
     pub fn head_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
         self.head::<N>()?;
         // SAFETY: as in `head`, which has just looked, and `&mut self` is unique.
-        Some(unsafe { &mut *self.start().cast::<[u8; N]>() })
-    }
-
-    #[inline]
-    fn start(&self) -> *mut u8 {
-        // SAFETY: `off <= chunk` (I2), so the pointer stays in, or one past, the chunk.
-        unsafe { self.pool.chunk_ptr(self.m).add(usize::from(self.off)) }
+        Some(unsafe { &mut *self.start.cast::<[u8; N]>() })
     }
 
     /// Its length.
@@ -204,6 +210,8 @@ impl Packet {
 
     #[inline]
     fn set(&mut self, off: u16, len: u16) {
+        let chunk = self.start.wrapping_sub(self.off.into());
+        self.start = chunk.wrapping_add(off.into());
         (self.off, self.len) = (off, len);
         self.line().set_data(off, len);
     }

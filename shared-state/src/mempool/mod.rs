@@ -189,7 +189,7 @@ impl Pool {
 
     /// The metadata of all buffers: a loop over many takes it once.
     #[inline]
-    fn lines(self) -> &'static [Line] {
+    pub(crate) fn lines(self) -> &'static [Line] {
         self.0.lines
     }
 
@@ -200,10 +200,18 @@ impl Pool {
     #[inline]
     pub fn chunk_ptr(self, m: u32) -> *mut u8 {
         // As `line` asks, so that who wants both is asked once.
-        let lines = self.0.lines.len();
-        assert!((m as usize) < lines, "mbuf {m} of a pool of {lines}");
+        if m as usize >= self.0.lines.len() {
+            Pool::no_mbuf(m, self.0.lines.len());
+        }
         // SAFETY: `m < count` and `count * chunk <= data.len()` (checked by `check_shape`).
         unsafe { self.0.data.as_ptr().add((m as usize) << self.0.chunk_shift) }
+    }
+
+    /// Not inlined: what a message is made of is written to memory where it is made.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn no_mbuf(m: u32, lines: usize) -> ! {
+        panic!("mbuf {m} of a pool of {lines}");
     }
 
     /// First byte and length of the packet in a buffer.
@@ -218,9 +226,7 @@ impl Pool {
     /// Offset and length of the packet in a buffer; (0, 0) if what is stored leaves the chunk.
     #[inline]
     pub fn packet(self, m: u32) -> (u16, u16) {
-        let (off, len) = self.line(m).data();
-        let inside = u32::from(off) + u32::from(len) <= self.0.chunk;
-        if inside { (off, len) } else { (0, 0) }
+        self.line(m).data_in(self.0.chunk)
     }
 
     /// The packet in a buffer, for copying it to or from a device.
@@ -253,15 +259,6 @@ impl Pool {
     pub fn start_packet(self, m: u32, at: (u16, u16), arrival: (u16, u16), flags: u32) {
         self.check_packet(at.0, at.1);
         self.line(m).start(at, arrival, flags);
-    }
-
-    /// As [`Pool::start_packet`] for a buffer that holds a packet already: where it lies, its flags, and what is
-    /// unfinished of its checksum stay, or it is empty if what is stored leaves the chunk. Gives its length.
-    #[inline]
-    pub fn restart_packet(self, m: u32, arrival: (u16, u16)) -> u16 {
-        let at = self.packet(m);
-        self.line(m).restart(at, arrival);
-        at.1
     }
 
     /// As [`Pool::start_packet`] for many, each at `place_of` its number.

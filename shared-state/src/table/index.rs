@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use super::burst::Steps;
 use super::line::{ENTRIES, Line, WORDS, tag};
-use super::{NO_ID, TableError, check_number};
+use super::{NO_ID, TableError, check_number, likely};
 use crate::limits::MAX_SHARDS;
 use crate::region::Region;
 use crate::simd::{Path, prefetch};
@@ -204,6 +204,12 @@ impl IndexShard {
             0 => self.further(home, hash),
             some => home.first_of(some),
         }
+    }
+
+    /// The same for as many hashes as the shorter slice has; `touch` is told each id.
+    #[inline]
+    pub fn candidates(&self, hashes: &[u64], touch: impl Fn(u32), out: &mut [u32]) {
+        likely::candidates(self, hashes, touch, out);
     }
 
     /// The same, where the home line has none.

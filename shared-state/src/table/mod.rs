@@ -24,6 +24,7 @@ mod hot;
 mod ids;
 mod index;
 mod keys;
+mod likely;
 mod line;
 mod records;
 mod words;

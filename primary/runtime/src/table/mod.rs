@@ -124,6 +124,13 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
         id
     }
 
+    /// The same for many hashes, as many as the shorter slice has.
+    #[inline]
+    pub fn candidates(&self, hashes: &[u64], ids: &mut [u32]) {
+        self.index
+            .candidates(hashes, |id| self.keys.prefetch(id), ids);
+    }
+
     /// Brings what [`Table::first_word`] reads into the processor's cache; [`NO_ID`] is no row.
     #[inline]
     pub fn prefetch_first_word(&self, id: u32) {

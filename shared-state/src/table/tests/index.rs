@@ -91,6 +91,11 @@ proptest! {
             for (key, id) in out.iter().enumerate() {
                 prop_assert_eq!(*id, model.get(&(key as u64)).copied().unwrap_or(NO_ID));
             }
+            let (told, mut likely) = (std::cell::RefCell::new(vec![]), [7; 120]);
+            index.candidates(&hashes, |id| told.borrow_mut().push(id), &mut likely[..117]);
+            prop_assert_eq!(&told.into_inner(), &likely[..117]);
+            prop_assert!(likely[..117].iter().zip(&hashes).all(|(id, hash)| *id == index.candidate(*hash)));
+            prop_assert_eq!(&likely[117..], &[7; 3]);
         }
     }
 }
