@@ -26,7 +26,7 @@ const GATHER_NS: u64 = 1_000_000;
 const ALERT_NS: u64 = 2_000_000;
 /// Of so many rounds in a row that all met packets, one looks at what others ask: the lines of those words are pushed
 /// out of the nearest cache by each burst. A request waits for some bursts more, while packets still flow.
-const LOOK_EVERY: u8 = 8;
+const LOOK_EVERY: u8 = 16;
 /// The longest sleep without shards: a stop is seen no later.
 const ASLEEP: Duration = Duration::from_millis(50);
 

@@ -23,6 +23,8 @@ pub(super) struct Lanes {
     pub(super) candidates: [u32; BURST],
     /// How many rows had ended when these were named.
     pub(super) ended: u32,
+    /// Up to which lane the rows of a run outwards are compared, and how many had ended then.
+    pub(super) compared: (usize, u32),
     /// The next hops' numbers.
     pub(super) hops: [u16; BURST],
     /// What is planned for the packets of a run. Where they go: the next Ethernet address, and if they come from
@@ -42,6 +44,7 @@ impl Default for Lanes {
             hashes: [0; BURST],
             candidates: [NO_ID; BURST],
             ended: 0,
+            compared: (0, 0),
             hops: [NO_ROUTE; BURST],
             macs: [0; BURST],
             ports: [PortId(u16::MAX); BURST],
@@ -121,6 +124,7 @@ impl Lanes {
     pub(super) fn look_up<S: SessionLayout>(&mut self, state: &State<S>, len: usize) {
         let len = len.min(BURST);
         self.ended = state.sessions.ended();
+        self.compared = (0, self.ended);
         state
             .routes
             .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);

@@ -95,9 +95,22 @@ impl<S: SessionLayout> Gateway<S> {
     }
 
     /// Compares the rows of the packets from inside at `range`, up to the first that has none; the candidates
-    /// of those before it are their sessions.
+    /// of those before it are their sessions. What was compared for a run that ended early is so still, unless
+    /// a row has ended.
     #[inline(always)]
     fn confirm(&self, state: &State<S>, lanes: &mut Lanes, range: Range<usize>) -> usize {
+        let ended = state.sessions.ended();
+        let before = match lanes.compared {
+            (upto, then) if then == ended => upto,
+            _ => 0,
+        };
+        let end = self.compare(state, lanes, range.start.max(before)..range.end);
+        lanes.compared = (end, ended);
+        end
+    }
+
+    #[inline(always)]
+    fn compare(&self, state: &State<S>, lanes: &mut Lanes, range: Range<usize>) -> usize {
         for at in range.start..range.end.min(BURST) {
             if lanes.ways[at] != Way::Out {
                 return at;
