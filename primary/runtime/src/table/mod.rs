@@ -15,18 +15,16 @@
 //! index and free list of the shard anew from the states.
 
 mod live;
+mod lookup;
 mod second;
 mod zones;
 
 pub use second::{Leads, SecondIndex};
 pub use zones::places;
 
-use crate::burst::{Burst, FoundBurst};
 use crate::transition::{Fold, Transition};
 use crate::zone::Previous;
 use baton_schema::Record;
-use baton_shared_state::BURST;
-use baton_shared_state::mbuf::Packet;
 use baton_shared_state::sync::{AtomicU32, Ordering, fence};
 use baton_shared_state::table::{
     Dirty, Full, Hot, Hot64, HotWords, IdShard, IdSpace, IndexShard, Keys, NO_ID, Records,
@@ -81,121 +79,6 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     #[inline]
     pub fn hash(&self, key: &K) -> u64 {
         hash_bytes(self.seed, key.as_bytes())
-    }
-
-    /// The row of a key.
-    #[inline]
-    pub fn find(&self, key: &K) -> Option<(u32, V)> {
-        let id = self.find_id(key)?;
-        Some((id, self.records.read(id)))
-    }
-
-    /// The id of a key.
-    #[inline]
-    pub fn find_id(&self, key: &K) -> Option<u32> {
-        self.index
-            .find(self.hash(key), |id| self.keys.holds(id, key))
-    }
-
-    /// Looks up keys in bulk: `ids[i]` is the id of `keys[i]`, or [`NO_ID`]. At most [`BURST`] keys.
-    #[inline]
-    pub fn find_ids(&self, keys: &[K], ids: &mut [u32]) -> usize {
-        let len = keys.len().min(BURST).min(ids.len());
-        self.index.find_burst(
-            |at| self.hash(&keys[at]),
-            |id| self.keys.prefetch(id),
-            |at, id| self.keys.holds(id, &keys[at]),
-            &mut ids[..len],
-        )
-    }
-
-    /// Brings the line of the index where a hash leads to into the processor's cache.
-    #[inline]
-    pub fn prefetch_hash(&self, hash: u64) {
-        self.index.prefetch(hash);
-    }
-
-    /// The row that a hash leads to, or [`NO_ID`], with its key not yet compared; that is on its
-    /// way into the processor's cache. [`Table::confirm`] compares.
-    #[inline]
-    pub fn candidate(&self, hash: u64) -> u32 {
-        let id = self.index.candidate(hash);
-        self.keys.prefetch(id);
-        id
-    }
-
-    /// The same for many hashes, as many as the shorter slice has.
-    #[inline]
-    pub fn candidates(&self, hashes: &[u64], ids: &mut [u32]) {
-        self.index
-            .candidates(hashes, |id| self.keys.prefetch(id), ids);
-    }
-
-    /// Brings what [`Table::first_word`] reads into the processor's cache; [`NO_ID`] is no row.
-    #[inline]
-    pub fn prefetch_first_word(&self, id: u32) {
-        self.records.prefetch_first(id);
-    }
-
-    /// Brings what [`Table::count`] changes into the processor's cache; [`NO_ID`] is no row.
-    #[inline]
-    pub fn prefetch_count(&self, id: u32) {
-        self.hot.prefetch(id);
-    }
-
-    /// How often this process has ended a row. While it stays, the rows of candidates are live.
-    #[inline]
-    pub fn ended(&self) -> u32 {
-        self.ended
-    }
-
-    /// The row of a key, most likely `candidate`, which was named when [`Table::ended`] was `ended`.
-    #[inline]
-    pub fn confirm(&self, hash: u64, key: &K, candidate: u32, ended: u32) -> Option<u32> {
-        let holds = self.keys.holds(candidate, key);
-        if holds && (self.ended == ended || self.keys.is_live(candidate)) {
-            return Some(candidate);
-        }
-        if candidate == NO_ID {
-            return None;
-        }
-        self.confirm_another(hash, key)
-    }
-
-    /// The row of a key that another with the same tag came before.
-    #[cold]
-    #[inline(never)]
-    fn confirm_another(&self, hash: u64, key: &K) -> Option<u32> {
-        self.index.find(hash, |id| self.keys.holds(id, key))
-    }
-
-    /// Looks up a whole burst; `key_of` gives each packet's key.
-    pub fn find_burst(&self, burst: Burst, key_of: fn(&Packet) -> Option<K>) -> FoundBurst<K, V> {
-        let mut keys: [Option<K>; BURST] = [const { None }; BURST];
-        for (key, packet) in keys.iter_mut().zip(burst.iter()) {
-            *key = key_of(packet);
-        }
-        let (len, mut ids) = (burst.len(), [NO_ID; BURST]);
-        self.index.find_burst(
-            |at| keys[at].as_ref().map_or(0, |key| self.hash(key)),
-            |id| self.prefetch(id),
-            |at, id| {
-                keys[at]
-                    .as_ref()
-                    .is_some_and(|key| self.keys.holds(id, key))
-            },
-            &mut ids[..len],
-        );
-        let mut found = [const { None }; BURST];
-        for (at, packet) in burst.into_iter().enumerate() {
-            let id = ids[at];
-            let value = (id != NO_ID).then(|| {
-                self.count(id, 1, packet.len() as u64, self.now_s);
-                self.records.read(id)
-            });
-            found[at] = Some((packet, keys[at].take(), value));
-        }
-        FoundBurst::new(found, len)
     }
 
     /// The record of a key, made by `first` if there is none.
