@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   NAME        records V by id       as the field says (migrate, adopt, ...)
-//!   NAME.key    state and key by id   adopt      a changed key has no path
+//!   NAME.key    keys, then states     adopt      a changed key has no path
 //!   NAME.hot    counters, last seen   carry      NAME.index  hash index        adopt
 //!   NAME.ids    free ids, a shard     adopt      NAME.dirty  changed ids       adopt
 //! ```
