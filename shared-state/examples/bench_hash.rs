@@ -98,12 +98,7 @@ impl<K: Key> Table<K> {
     /// The ids of a burst of keys, [`NO_ID`] for none; returns how many there are.
     #[inline(always)]
     fn find_burst(&self, keys: &[K], out: &mut [u32; BURST]) -> usize {
-        self.index.find_burst(
-            |i| self.hash(&keys[i]),
-            |id| self.keys.prefetch(id),
-            |i, id| self.keys.holds(id, &keys[i]),
-            out,
-        )
+        self.index.find_keys(self.seed, &self.keys, keys, out)
     }
 
     #[inline]

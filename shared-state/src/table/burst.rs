@@ -13,14 +13,35 @@ use crate::simd::Path;
 /// Rows that are looked up together.
 const PART: usize = 32;
 
+impl IndexShard {
+    /// Looks up a burst of `out.len()` rows, whose hashes `hash_of(i)` says: `touch` is told each candidate early
+    /// (row 0 where there is none), to prefetch what `same(i, id)` will compare. `out[i]` is the id
+    /// found, or [`NO_ID`]. Returns how many were found.
+    #[inline]
+    pub fn find_burst(
+        &self,
+        hash_of: impl FnMut(usize) -> u64,
+        touch: impl Fn(u32),
+        same: impl FnMut(usize, u32) -> bool,
+        out: &mut [u32],
+    ) -> usize {
+        let steps = Steps {
+            hash_of,
+            touch,
+            same,
+        };
+        steps.run(self, out)
+    }
+}
+
 /// What a lookup in bulk is made of.
-pub(super) struct Steps<Hash, Touch, Same> {
+struct Steps<Hash, Touch, Same> {
     /// The hash of a row.
-    pub(super) hash_of: Hash,
+    hash_of: Hash,
     /// Is told the id that a row likely has, 0 where there is none.
-    pub(super) touch: Touch,
+    touch: Touch,
     /// Whether an id is that of a row.
-    pub(super) same: Same,
+    same: Same,
 }
 
 impl<Hash, Touch, Same> Steps<Hash, Touch, Same>
@@ -31,7 +52,7 @@ where
 {
     /// Looks up as many rows as `out` has.
     #[inline(always)]
-    pub(super) fn run(self, shard: &IndexShard, out: &mut [u32]) -> usize {
+    fn run(self, shard: &IndexShard, out: &mut [u32]) -> usize {
         #[cfg(target_arch = "x86_64")]
         if shard.path() == Path::Avx512 {
             // SAFETY: the path was seen to be available when it was chosen.

@@ -4,9 +4,9 @@
 //! keys that collide. The function is part of the layout of a stored index: changing it means a
 //! new version of the index zone.
 
-const P0: u64 = 0xa076_1d64_78bd_642f;
-const P1: u64 = 0xe703_7ed1_a0b4_28db;
-const P2: u64 = 0x8ebc_6af0_9c88_c6e3;
+pub(super) const P0: u64 = 0xa076_1d64_78bd_642f;
+pub(super) const P1: u64 = 0xe703_7ed1_a0b4_28db;
+pub(super) const P2: u64 = 0x8ebc_6af0_9c88_c6e3;
 
 /// Folds the 128-bit product of two words: every bit of both reaches every bit of the result.
 #[inline(always)]

@@ -20,9 +20,8 @@
 
 use thiserror::Error;
 
-use super::burst::Steps;
 use super::line::{ENTRIES, Line, WORDS, tag};
-use super::{NO_ID, TableError, check_number, likely};
+use super::{NO_ID, TableError, check_number};
 use crate::limits::MAX_SHARDS;
 use crate::region::Region;
 use crate::simd::{Path, prefetch};
@@ -33,7 +32,7 @@ const HEADER: usize = 64;
 const SHARDS_AT: usize = 4;
 const LINES_AT: usize = 8;
 const SEED_AT: usize = 16;
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 /// The fill that [`Index::lines_for`] plans for when all ids are used: all but one entry in 35 are then in their home
 /// line, as entries fall into lines (Poisson). At 80 one in 19 would not be, at the cost of a missed line and of a
 /// branch foretold wrongly.
@@ -178,25 +177,6 @@ impl IndexShard {
         None
     }
 
-    /// Looks up a burst of `out.len()` rows, whose hashes `hash_of(i)` says: `touch` is told each candidate early
-    /// (row 0 where there is none), to prefetch what `same(i, id)` will compare. `out[i]` is the id
-    /// found, or [`NO_ID`]. Returns how many were found.
-    #[inline]
-    pub fn find_burst(
-        &self,
-        hash_of: impl FnMut(usize) -> u64,
-        touch: impl Fn(u32),
-        same: impl FnMut(usize, u32) -> bool,
-        out: &mut [u32],
-    ) -> usize {
-        let steps = Steps {
-            hash_of,
-            touch,
-            same,
-        };
-        steps.run(self, out)
-    }
-
     /// The id that a hash most likely leads to, its key not compared, or [`NO_ID`].
     #[inline]
     pub fn candidate(&self, hash: u64) -> u32 {
@@ -207,13 +187,7 @@ impl IndexShard {
         }
     }
 
-    /// The same for as many hashes as the shorter slice has; `touch` is told each id.
-    #[inline]
-    pub fn candidates(&self, hashes: &[u64], touch: impl Fn(u32), out: &mut [u32]) {
-        likely::candidates(self, hashes, touch, out);
-    }
-
-    /// The same, where the home line has none.
+    /// The same of a hash whose home line has none.
     #[inline(always)]
     pub(super) fn further(&self, home: &Line, hash: u64) -> u32 {
         if home.is_passed(hash) {
@@ -261,6 +235,12 @@ impl IndexShard {
         let live = self.live.load(Ordering::Relaxed);
         self.live.store(live.saturating_sub(1), Ordering::Relaxed);
         true
+    }
+
+    /// Its lines, of which there is at least one.
+    #[inline(always)]
+    pub(super) fn lines(&self) -> &'static [Line] {
+        self.lines
     }
 
     /// How bursts are looked up.
@@ -364,8 +344,14 @@ impl IndexShard {
 
     #[inline(always)]
     pub(super) fn home_line(&self, hash: u64) -> &'static Line {
+        self.line(self.home(hash))
+    }
+
+    #[inline(always)]
+    fn line(&self, home: usize) -> &'static Line {
+        debug_assert!(home < self.lines.len());
         // SAFETY: `scale` gives a number below that of the lines, of which there is at least one (`Index::attach`).
-        unsafe { self.lines.get_unchecked(self.home(hash)) }
+        unsafe { self.lines.get_unchecked(home) }
     }
 
     /// The home line follows from the high half of the hash.

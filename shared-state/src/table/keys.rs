@@ -149,6 +149,13 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy> Keys<K> {
         is_live(self.state(id))
     }
 
+    /// Where the words of a key lie, if there is such a slot.
+    #[inline(always)]
+    pub(super) fn at(&self, id: u32) -> Option<*const u64> {
+        let first = self.words.as_ptr().wrapping_add(id as usize * Self::WORDS);
+        (id < self.count()).then_some(first.cast())
+    }
+
     /// Brings a key into the processor's cache; [`super::NO_ID`] is no key.
     #[inline]
     pub fn prefetch(&self, id: u32) {

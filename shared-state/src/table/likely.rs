@@ -6,17 +6,19 @@ use super::line::{Line, tag};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Path;
 
-/// As [`IndexShard::candidates`].
-#[inline(always)]
-pub(super) fn candidates(shard: &IndexShard, hashes: &[u64], touch: impl Fn(u32), out: &mut [u32]) {
-    #[cfg(target_arch = "x86_64")]
-    if shard.path() == Path::Avx512 {
-        // SAFETY: the path was seen to be available when it was chosen.
-        return unsafe { avx512(shard, hashes, touch, out) };
+impl IndexShard {
+    /// As [`IndexShard::candidate`], for as many hashes as the shorter slice has; `touch` is told each id.
+    #[inline]
+    pub fn candidates(&self, hashes: &[u64], touch: impl Fn(u32), out: &mut [u32]) {
+        #[cfg(target_arch = "x86_64")]
+        if self.path() == Path::Avx512 {
+            // SAFETY: the path was seen to be available when it was chosen.
+            return unsafe { avx512(self, hashes, touch, out) };
+        }
+        each(self, hashes, touch, out, |line, hash| {
+            line.candidates(tag(hash))
+        });
     }
-    each(shard, hashes, touch, out, |line, hash| {
-        line.candidates(tag(hash))
-    });
 }
 
 /// # Safety

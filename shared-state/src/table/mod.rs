@@ -18,8 +18,11 @@
 
 mod burst;
 mod dirty;
+mod find_keys;
 mod fold;
 mod hash;
+#[cfg(target_arch = "x86_64")]
+mod hash_column;
 mod hot;
 mod ids;
 mod index;

@@ -23,16 +23,11 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
             .find(self.hash(key), |id| self.keys.holds(id, key))
     }
 
-    /// Looks up keys in bulk: `ids[i]` is the id of `keys[i]`, or [`NO_ID`]. At most [`BURST`] keys.
+    /// Looks up keys in bulk, as many as the shorter slice has: `ids[i]` is the id of `keys[i]`, or [`NO_ID`]. Returns
+    /// how many were found.
     #[inline]
     pub fn find_ids(&self, keys: &[K], ids: &mut [u32]) -> usize {
-        let len = keys.len().min(BURST).min(ids.len());
-        self.index.find_burst(
-            |at| self.hash(&keys[at]),
-            |id| self.keys.prefetch(id),
-            |at, id| self.keys.holds(id, &keys[at]),
-            &mut ids[..len],
-        )
+        self.index.find_keys(self.seed, &self.keys, keys, ids)
     }
 
     /// Brings the line of the index where a hash leads to into the processor's cache.
@@ -97,29 +92,30 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
 
     /// Looks up a whole burst; `key_of` gives each packet's key.
     pub fn find_burst(&self, burst: Burst, key_of: fn(&Packet) -> Option<K>) -> FoundBurst<K, V> {
+        let (len, mut n) = (burst.len(), 0);
         let mut keys: [Option<K>; BURST] = [const { None }; BURST];
+        let (mut wanted, mut ids) = ([K::new_zeroed(); BURST], [NO_ID; BURST]);
         for (key, packet) in keys.iter_mut().zip(burst.iter()) {
             *key = key_of(packet);
+            if let Some(key) = key {
+                wanted[n] = *key;
+                n += 1;
+            }
         }
-        let (len, mut ids) = (burst.len(), [NO_ID; BURST]);
-        self.index.find_burst(
-            |at| keys[at].as_ref().map_or(0, |key| self.hash(key)),
-            |id| self.prefetch(id),
-            |at, id| {
-                keys[at]
-                    .as_ref()
-                    .is_some_and(|key| self.keys.holds(id, key))
-            },
-            &mut ids[..len],
-        );
-        let mut found = [const { None }; BURST];
+        self.find_ids(&wanted[..n], &mut ids);
+        for id in &ids[..n] {
+            self.records.prefetch(*id);
+            self.hot.prefetch(*id);
+        }
+        let (mut found, mut ids) = ([const { None }; BURST], ids.iter());
         for (at, packet) in burst.into_iter().enumerate() {
-            let id = ids[at];
-            let value = (id != NO_ID).then(|| {
-                self.count(id, 1, packet.len() as u64, self.now_s);
-                self.records.read(id)
+            let key = keys[at].take();
+            let id = key.as_ref().and_then(|_| ids.next());
+            let value = id.filter(|id| **id != NO_ID).map(|id| {
+                self.count(*id, 1, packet.len() as u64, self.now_s);
+                self.records.read(*id)
             });
-            found[at] = Some((packet, keys[at].take(), value));
+            found[at] = Some((packet, key, value));
         }
         FoundBurst::new(found, len)
     }

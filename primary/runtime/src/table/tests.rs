@@ -1,4 +1,4 @@
-//! What a lookup in stages promises where rows end between the stages.
+//! What lookups promise: in stages, where rows end between them, and of bursts in which some packets have no key.
 
 use crate::bench::Bench;
 use crate::prelude::*;
@@ -26,6 +26,9 @@ struct State {
 #[derive(Reason, Clone, Copy)]
 enum Drop {
     Done,
+    Known,
+    New,
+    NoKey,
 }
 
 #[derive(Deserialize)]
@@ -82,12 +85,89 @@ fn ends_between_the_stages(values: &mut Table<Name, Value>) {
     assert!(made.iter().chain([&id]).all(|id| values.remove(*id)));
 }
 
+const CONFIG: &str = "[instance]\nfile-prefix = \"t\"\nlcores = \"0\"\nmbufs = 4096\n[[port]]\nname = \"lan\"\nvdev = \"net_ring0\"\n[program]\n";
+
 #[test]
 fn a_candidate_whose_row_ended_meanwhile_is_not_confirmed() {
-    let toml = "[instance]\nfile-prefix = \"t\"\nlcores = \"0\"\nmbufs = 4096\n[[port]]\nname = \"lan\"\nvdev = \"net_ring0\"\n[program]\n";
-    let mut bench = Bench::<Program>::new(toml).expect("a bench");
+    let mut bench = Bench::<Program>::new(CONFIG).expect("a bench");
     let mut end = bench.end(0);
     end.send(&[0; 60]);
     bench.rounds(2);
     assert!(bench.drops().contains(&("done".to_owned(), 1)));
+}
+
+/// A program that remembers the first byte of a packet, of those that are not 0.
+struct Remembers;
+
+fn name_of(packet: &Packet) -> Option<Name> {
+    let number = u32::from(packet.data()[0]);
+    (number != 0).then_some(Name { number })
+}
+
+impl Datapath for Remembers {
+    type Config = Nothing;
+    type State = State;
+    type Drop = Drop;
+
+    fn name() -> String {
+        "program".into()
+    }
+
+    fn capacity(_: &Nothing, _: &str) -> u32 {
+        64
+    }
+
+    fn new(_: &Nothing, _: &Setup) -> Result<Self> {
+        Ok(Remembers)
+    }
+
+    fn burst(&mut self, shard: &mut Shard<Self>, burst: Burst) {
+        for (packet, key, value) in shard.state.values.find_burst(burst, name_of) {
+            let number = |key: Name| key.number;
+            assert_eq!(key.map(number), name_of(&packet).map(number));
+            let reason = match (key, value) {
+                (None, value) => {
+                    assert_eq!(value, None);
+                    Drop::NoKey
+                }
+                (Some(name), Some(value)) => {
+                    assert_eq!(value.number, name.number);
+                    Drop::Known
+                }
+                (Some(name), None) => {
+                    let value = Value {
+                        number: name.number,
+                    };
+                    shard.state.values.insert(name, value).expect("room");
+                    Drop::New
+                }
+            };
+            shard.drop(packet, reason);
+        }
+    }
+}
+
+#[test]
+fn packets_without_a_key_in_a_burst_leave_the_others_theirs() {
+    let mut bench = Bench::<Remembers>::new(CONFIG).expect("a bench");
+    let mut end = bench.end(0);
+    for _ in 0..2 {
+        for at in 1..=60u8 {
+            let first = if at.is_multiple_of(3) { 0 } else { at };
+            end.send(&[first; 60]);
+        }
+        bench.rounds(4);
+    }
+    let drops = bench.drops();
+    let of = |name: &str| {
+        drops
+            .iter()
+            .find(|(reason, _)| reason == name)
+            .map(|(_, n)| *n)
+    };
+    assert_eq!(
+        (of("no_key"), of("new"), of("known")),
+        (Some(40), Some(40), Some(40)),
+        "{drops:?}"
+    );
 }

@@ -2,5 +2,6 @@
 
 mod arrays;
 mod dirty;
+mod find_keys;
 mod ids;
 mod index;
