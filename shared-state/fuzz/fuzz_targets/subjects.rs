@@ -8,10 +8,24 @@ use baton_shared_state::mbuf::Chain;
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::meter::{Meters, Rfc4115, SrTcm, TrTcm};
 use baton_shared_state::rcu::{DeferQueue, Qsbr};
-use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index};
+use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index, Keys, NO_ID, hash_bytes};
 
 use crate::input::Input;
 use crate::{Subject, guarded};
+
+/// Rows that the index names by their keys.
+const ROWS: u32 = 10;
+
+/// Their keys, whole.
+fn keys() -> &'static Keys<[u64; 2]> {
+    static KEYS: OnceLock<Keys<[u64; 2]>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let region = guarded(Keys::<[u64; 2]>::bytes_for(ROWS));
+        let keys = Keys::new(region, ROWS).expect("keys");
+        (0..ROWS).for_each(|id| _ = keys.publish(id, &[u64::from(id), 0]));
+        keys
+    })
+}
 
 pub fn index() -> Subject {
     let region = guarded(Index::bytes_for(2, 4));
@@ -21,6 +35,10 @@ pub fn index() -> Subject {
             .shard(1)
             .insert(0x1234_5678_9abc_def0 ^ u64::from(id), id)
     });
+    for id in 0..ROWS {
+        let key = u128::from(id).to_le_bytes();
+        _ = index.shard(1).insert(hash_bytes(3, &key), id);
+    }
     Subject {
         region,
         places: vec![0, 64, 64 + 64 * 5],
@@ -31,6 +49,9 @@ pub fn index() -> Subject {
             let mut ids = [0; 32];
             shard.find_burst(|i| hashes[i], |_| {}, |i, id| id as usize != i, &mut ids);
             hashes.iter().for_each(|hash| _ = shard.probe_length(*hash));
+            let wanted: [[u64; 2]; 32] = core::array::from_fn(|i| [i as u64, 0]);
+            shard.find_keys(index.seed(), keys(), &wanted, &mut ids);
+            assert!(ids.iter().all(|id| *id < ROWS || *id == NO_ID));
             Some(())
         },
     }
