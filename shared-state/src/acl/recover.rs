@@ -6,9 +6,10 @@
 //! dead writer would have made next, or takes back one that nothing had named.
 
 use super::cells::Cells;
-use super::classes::{Classes, Ports, Prefixes, Protos};
+use super::classes::{Classes, Prefixes, Protos};
 use super::layout::*;
 use super::pool::Pool;
+use super::ports::Ports;
 use super::rule::{Rule, RuleRecord};
 use super::trie::{Reached, Trie, TrieWriter};
 use super::{Acl, AclError, AclWriter};

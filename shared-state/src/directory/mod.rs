@@ -24,6 +24,7 @@ mod alloc;
 mod entry;
 mod error;
 mod header;
+mod spec;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -31,13 +32,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use baton_schema::{Fingerprint, Policy, Schema};
+use baton_schema::{Fingerprint, Schema};
 use zerocopy::FromZeros;
 
 pub use alloc::QUARANTINE_NS;
 pub use entry::{ZoneEntry, ZoneState};
 pub use error::DirectoryError;
 pub use header::{Header, LAYOUT, MAGIC};
+pub use spec::ZoneSpec;
 
 use crate::arena::{Arena, ArenaError, layout};
 use crate::ledger::layout::ENTRIES;
@@ -45,25 +47,6 @@ use crate::region::Region;
 use crate::sync::Ordering;
 use crate::sys;
 use entry::{Body, Slot, split};
-
-/// What a zone shall be.
-#[derive(Debug, Clone)]
-pub struct ZoneSpec<'a> {
-    /// Name, at most 63 bytes; the same over all generations.
-    pub name: &'a str,
-    /// What its records are.
-    pub schema: &'a Schema,
-    /// Generation set that makes it.
-    pub generation: u16,
-    /// Bytes.
-    pub len: u64,
-    /// What happens to it in an upgrade.
-    pub policy: Policy,
-    /// Records.
-    pub count: u64,
-    /// Bytes from one record to the next.
-    pub stride: u32,
-}
 
 /// A view of the directory; clones are the same one.
 #[derive(Debug, Clone)]
@@ -283,7 +266,7 @@ impl Directory {
         now_ns: u64,
     ) -> Result<ZoneEntry, DirectoryError> {
         let mut writer = self.write()?;
-        check_spec(spec)?;
+        spec.check()?;
         let zones = self.list();
         self.refuse_second(spec, &zones)?;
         let slot = self.free_slot(now_ns)?;
@@ -377,23 +360,6 @@ impl Directory {
         let writer = self.writer.as_ref().ok_or(DirectoryError::NotWriter)?;
         Ok(writer.lock().expect("nobody panics while it writes"))
     }
-}
-
-fn check_spec(spec: &ZoneSpec<'_>) -> Result<(), DirectoryError> {
-    let too_long = "its name is empty or longer than 63 bytes, or its schema's than 47";
-    let names_fit = (1..=63).contains(&spec.name.len()) && spec.schema.name.len() <= 47;
-    let why = match spec {
-        _ if !names_fit || spec.name.contains('\0') => too_long,
-        _ if spec.len == 0 || spec.len > layout::RANGE => "its length is zero or absurd",
-        _ if u64::from(spec.stride).saturating_mul(spec.count) > spec.len => {
-            "its records do not fit its length"
-        }
-        _ => return Ok(()),
-    };
-    Err(DirectoryError::Spec {
-        name: spec.name.to_owned(),
-        why,
-    })
 }
 
 /// 64 bits that change when the bytes do.

@@ -1,102 +1,20 @@
 //! The classifier against a linear scan, through changes, deaths, readers and damage.
 
 mod crash;
+mod inputs;
 mod readers;
+mod refusals;
 
 use proptest::prelude::*;
 
 use super::sample::SplitMix;
 use super::*;
+use inputs::{Probe, rule};
 
 /// The same view by each path that this processor has.
 fn by_each_path(acl: Acl) -> impl Iterator<Item = (Path, Acl)> {
     let paths = Path::ALL.into_iter();
     paths.filter_map(move |path| Some((path, acl.with_path(path)?)))
-}
-
-/// A header of either family; addresses left-aligned.
-#[derive(Debug, Clone, Copy)]
-struct Probe {
-    src: u128,
-    dst: u128,
-    sport: u16,
-    dport: u16,
-    proto: u8,
-}
-
-impl Probe {
-    fn key4(&self) -> Key4 {
-        let (src, dst) = ((self.src >> 96) as u32, (self.dst >> 96) as u32);
-        let (sport, dport, proto) = (self.sport, self.dport, self.proto);
-        Key4 {
-            src,
-            dst,
-            sport,
-            dport,
-            proto,
-            _pad: [0xee; 3],
-        }
-    }
-
-    fn key6(&self) -> Key6 {
-        let (src, dst) = (self.src.to_be_bytes(), self.dst.to_be_bytes());
-        let (sport, dport, proto) = (self.sport, self.dport, self.proto);
-        Key6 {
-            src,
-            dst,
-            sport,
-            dport,
-            proto,
-            _pad: [0xee; 3],
-        }
-    }
-
-    /// The oracle: what each category should get.
-    fn linear(&self, rules: &[(RuleId, Rule)], categories: usize) -> Vec<u32> {
-        let best = |category: usize| {
-            let matching = rules.iter().filter(|(_, rule)| {
-                rule.categories >> category & 1 != 0
-                    && rule.matches(self.src, self.dst, self.sport, self.dport, self.proto)
-            });
-            let best = matching.min_by_key(|(id, rule)| (core::cmp::Reverse(rule.priority), *id));
-            best.map_or(0, |(_, rule)| rule.action)
-        };
-        (0..categories).map(best).collect()
-    }
-
-    /// On or beside an edge of a rule.
-    fn near(random: &mut SplitMix, rule: &Rule, family: Family) -> Probe {
-        let step = 1u128 << (128 - u32::from(family.bits()));
-        let mut address = |prefix: &Prefix| match random.below(5) {
-            0 => prefix.first(),
-            1 => prefix.last() & !(step - 1),
-            2 => prefix.first().wrapping_sub(step),
-            3 => (prefix.last() & !(step - 1)).wrapping_add(step),
-            _ => {
-                prefix.first() | u128::from(random.draw()) << 64 & (prefix.last() ^ prefix.first())
-            }
-        };
-        let (src, dst) = (address(&rule.src), address(&rule.dst));
-        let mut port = |range: (u16, u16)| match random.below(4) {
-            0 => range.0,
-            1 => range.1,
-            2 => range.0.wrapping_sub(1),
-            _ => range.1.wrapping_add(1),
-        };
-        let (sport, dport) = (port(rule.sport), port(rule.dport));
-        let proto = if random.below(4) == 0 {
-            random.draw() as u8
-        } else {
-            rule.proto
-        };
-        Probe {
-            src,
-            dst,
-            sport,
-            dport,
-            proto,
-        }
-    }
 }
 
 fn classify(acl: &Acl, probes: &[Probe]) -> Vec<u32> {
@@ -271,43 +189,6 @@ fn nothing_leaked(writer: &mut AclWriter) {
     );
 }
 
-fn rule(family: Family) -> impl Strategy<Value = Rule> {
-    // Few distinct bits, where levels of the trie begin and end: prefixes nest and touch.
-    let prefix = move |(bits, low, len, any): (u128, u128, u8, bool)| {
-        let len = if any { 0 } else { len.min(family.bits()) };
-        let last = 128 - u32::from(family.bits());
-        Prefix::aligned(bits << 108 | low << (last + 2) | low << last, len)
-    };
-    let prefix = (0..4u128, 0..4u128, 0u8..=128, any::<bool>()).prop_map(prefix);
-    let range = prop_oneof![
-        Just((0, u16::MAX)),
-        (0u16..40, 0u16..30).prop_map(|(low, n)| (low, low + n)),
-        (0u16..40).prop_map(|port| (port, port)),
-        (0u16..40).prop_map(|port| (port, u16::MAX)),
-    ];
-    let proto = prop_oneof![
-        Just((6, 0xff)),
-        Just((17, 0xff)),
-        Just((0, 0)),
-        any::<(u8, u8)>()
-    ];
-    let rest = (0i32..6, 1u32..1000, 1u16..16);
-    let parts = (prefix.clone(), prefix, range.clone(), range, proto, rest);
-    parts.prop_map(
-        |(src, dst, sport, dport, (proto, proto_mask), (priority, action, categories))| Rule {
-            src,
-            dst,
-            sport,
-            dport,
-            proto,
-            proto_mask,
-            categories,
-            priority,
-            action,
-        },
-    )
-}
-
 /// Rules that overlap as much as they can, changes in any order, rests in between.
 fn behaves_like_a_linear_scan(family: Family, steps: &[(Rule, u8)], seed: u64) {
     let bytes = Acl::bytes_for(family, small()).unwrap();
@@ -419,104 +300,6 @@ fn every_way_of_looking_up_gives_the_same() {
 #[ignore = "long: ten million headers of each family"]
 fn every_way_of_looking_up_gives_the_same_for_ten_million() {
     simds_agree(10_000_000);
-}
-
-#[test]
-fn what_cannot_be_is_refused_and_changes_nothing() {
-    let mut writer = empty(Family::V4, 4);
-    let cases = [
-        (
-            Rule {
-                src: Prefix::v6(0, 33),
-                ..Rule::ANY
-            },
-            "prefix of 33 bits, an address has 32",
-        ),
-        (
-            Rule {
-                dport: (2, 1),
-                ..Rule::ANY
-            },
-            "ports 2 to 1: the range ends before it begins",
-        ),
-        (
-            Rule {
-                categories: 0,
-                ..Rule::ANY
-            },
-            "rule without a category: it could never match",
-        ),
-        (
-            Rule {
-                action: 0,
-                ..Rule::ANY
-            },
-            "rule with action 0, which means no match: choose 1 or more",
-        ),
-    ];
-    for (rule, message) in cases {
-        assert_eq!(writer.add(&rule).unwrap_err().to_string(), message);
-        assert_eq!(
-            writer.build(&[Rule::ANY, rule]).unwrap_err().to_string(),
-            message
-        );
-    }
-    assert_eq!(writer.remove(RuleId(0)), Err(AclError::NoRule { id: 0 }));
-    assert_eq!(
-        writer.remove(RuleId(9999)),
-        Err(AclError::NoRule { id: 9999 })
-    );
-    let id = writer.add(&Rule::ANY).unwrap();
-    assert_eq!(writer.build(&[]), Err(AclError::NotEmpty { rules: 1 }));
-    assert_eq!(writer.get(id), Some(&Rule::ANY));
-    assert!(matches!(
-        Acl::attach(Region::private(8192)),
-        Err(AclError::Kind { found: 0, .. })
-    ));
-    assert!(
-        Acl::bytes_for(
-            Family::V4,
-            Sizes {
-                classes: 1 << 15,
-                ..small()
-            }
-        )
-        .is_err()
-    );
-}
-
-#[test]
-fn what_runs_out_is_named_and_comes_back_with_a_rest() {
-    let bytes = Acl::bytes_for(Family::V4, small()).unwrap();
-    let mut writer = Acl::create(Region::private(bytes), Family::V4, small()).unwrap();
-    let mut last = writer.add(&Rule::ANY).unwrap();
-    let full = loop {
-        match writer.add(&Rule {
-            priority: 1,
-            ..Rule::ANY
-        }) {
-            Ok(id) => last = id,
-            Err(full) => break full,
-        }
-    };
-    assert!(
-        matches!(
-            full,
-            AclError::Full {
-                what: "blocks",
-                used: 1,
-                resting: 8,
-                ..
-            }
-        ),
-        "{full:?}"
-    );
-    let n = writer.len();
-    writer.remove(last).unwrap();
-    let mut waited = 0;
-    writer.remove(RuleId(0)).unwrap_err();
-    writer.remove_waiting(RuleId(0), || waited += 1).unwrap();
-    assert_eq!((waited, writer.len(), writer.audit()), (1, n - 2, 0));
 }
 
 #[test]
