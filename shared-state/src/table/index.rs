@@ -213,27 +213,52 @@ impl IndexShard {
     #[inline]
     pub fn insert(&self, hash: u64, id: u32) -> Result<(), Full> {
         debug_assert_ne!(id, NO_ID, "NO_ID is not an id");
+        let home = self.home_line(hash);
+        match home.empty() {
+            Some(at) => home.put(at, hash, id),
+            None => self.insert_further(hash, id)?,
+        }
+        let live = self.live.load(Ordering::Relaxed);
+        self.live.store(live + 1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The same, where the home line is full.
+    #[cold]
+    #[inline(never)]
+    fn insert_further(&self, hash: u64, id: u32) -> Result<(), Full> {
         let Some((steps, line, at)) = self.find_empty(hash) else {
             let entries = (self.lines.len() * ENTRIES) as u64;
             return Err(Full { entries });
         };
         self.pass(hash, steps, 1);
         line.put(at, hash, id);
-        let live = self.live.load(Ordering::Relaxed);
-        self.live.store(live + 1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes an id out; whether it was there.
     #[inline]
     pub fn remove(&self, hash: u64, id: u32) -> bool {
+        let home = self.home_line(hash);
+        match home.position(hash, id) {
+            Some(at) => home.take(at),
+            None if !self.remove_further(hash, id) => return false,
+            None => {}
+        }
+        let live = self.live.load(Ordering::Relaxed);
+        self.live.store(live.saturating_sub(1), Ordering::Relaxed);
+        true
+    }
+
+    /// The same, where it is not in the home line.
+    #[cold]
+    #[inline(never)]
+    fn remove_further(&self, hash: u64, id: u32) -> bool {
         let Some((steps, line, at)) = self.find_entry(hash, id) else {
             return false;
         };
         line.take(at);
         self.pass(hash, steps, -1);
-        let live = self.live.load(Ordering::Relaxed);
-        self.live.store(live.saturating_sub(1), Ordering::Relaxed);
         true
     }
 
