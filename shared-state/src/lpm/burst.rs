@@ -21,7 +21,7 @@ pub(super) fn lookup(lpm: &Lpm, addresses: &[u32], next_hops: &mut [u16]) {
     }
 }
 
-fn scalar(lpm: &Lpm, addresses: &[u32], next_hops: &mut [u16]) {
+pub(super) fn scalar(lpm: &Lpm, addresses: &[u32], next_hops: &mut [u16]) {
     let parts = addresses.chunks(AHEAD).zip(next_hops.chunks_mut(AHEAD));
     for (addresses, next_hops) in parts {
         for address in addresses {

@@ -122,7 +122,7 @@ pub enum LpmError {
 #[derive(Clone, Copy)]
 pub struct Lpm {
     default: &'static AtomicU32,
-    tbl24: &'static [AtomicU32],
+    tbl24: &'static [AtomicU32; layout::BLOCKS / 2],
     tbl8: &'static [AtomicU32],
     path: Path,
 }
@@ -157,9 +157,10 @@ impl Lpm {
         check_groups(groups)?;
         let region = region.slice(0, Self::bytes_for(groups))?;
         let words = groups as usize * GROUP_ENTRIES / 2;
+        let tbl24 = region.u32s(layout::TBL24_AT, layout::BLOCKS / 2);
         Ok(Lpm {
             default: region.u32(layout::DEFAULT_AT),
-            tbl24: region.u32s(layout::TBL24_AT, layout::BLOCKS / 2),
+            tbl24: tbl24.try_into().expect("as many words as asked for"),
             tbl8: region.u32s(layout::TBL8_AT, words),
             path: Path::best(),
         })
