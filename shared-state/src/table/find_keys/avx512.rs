@@ -64,17 +64,11 @@ fn likely<K: FromBytes + IntoBytes + Immutable + Copy>(
     ids: &mut [u32; PART],
 ) -> Option<usize> {
     let last_word = size_of::<K>() / WORD - 1;
-    let [a, b, c, d] = hash_columns(seed, wanted);
-    let hashes = words([a, b, c, d]);
-    let homes = words([
-        shard.homes(a),
-        shard.homes(b),
-        shard.homes(c),
-        shard.homes(d),
-    ]);
-    for home in &homes {
-        prefetch(shard.line_at(*home));
-    }
+    let columns = wanted.as_chunks::<COLUMN>().0;
+    let ask = |i: usize| ask(shard, hash_column(seed, &columns[i]));
+    let [a, b, c, d] = [ask(0), ask(1), ask(2), ask(3)];
+    let hashes = words([a.0, b.0, c.0, d.0]);
+    let homes = words([a.1, b.1, c.1, d.1]);
     let mut with = [core::ptr::null(); PART];
     for i in 0..PART {
         let home = shard.line_at(homes[i]);
@@ -118,16 +112,17 @@ impl IndexShard {
     }
 }
 
-/// The hashes of a part.
+/// Asks for the home lines of these hashes; where they lie is beside them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
-fn hash_columns<K: IntoBytes + Immutable>(
-    seed: u64,
-    wanted: &[K; PART],
-) -> [__m512i; PART / COLUMN] {
-    let columns = wanted.as_chunks::<COLUMN>().0;
-    let hash = |i: usize| hash_column(seed, &columns[i]);
-    [hash(0), hash(1), hash(2), hash(3)]
+fn ask(shard: &IndexShard, hashes: __m512i) -> (__m512i, __m512i) {
+    let homes = shard.homes(hashes);
+    // SAFETY: both are as many bits, and any are words.
+    let each: [u64; COLUMN] = unsafe { core::mem::transmute(homes) };
+    for home in each {
+        prefetch(shard.line_at(home));
+    }
+    (hashes, homes)
 }
 
 /// The words that columns are.
