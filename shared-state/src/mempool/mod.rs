@@ -207,6 +207,20 @@ impl Pool {
         unsafe { self.0.data.as_ptr().add((m as usize) << self.0.chunk_shift) }
     }
 
+    /// The metadata of a buffer and its chunk, looked for once.
+    ///
+    /// # Panics
+    /// When the pool has no such buffer.
+    #[inline(always)]
+    pub(crate) fn buffer(self, m: u32) -> (&'static Line, *mut u8) {
+        let Some(line) = self.0.lines.get(m as usize) else {
+            Pool::no_mbuf(m, self.0.lines.len());
+        };
+        // SAFETY: as in `chunk_ptr`; there is a line of `m`, so `m < count`.
+        let chunk = unsafe { self.0.data.as_ptr().add((m as usize) << self.0.chunk_shift) };
+        (line, chunk)
+    }
+
     /// Not inlined: what a message is made of is written to memory where it is made.
     #[cold]
     #[inline(never)]
