@@ -5,11 +5,12 @@ use std::thread;
 
 use proptest::prelude::*;
 
+use super::layout::{CACHES_AT, VERSION_AT};
 use super::*;
 use crate::audit::Audit;
 use crate::mbuf;
 use crate::place::HolderKind;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, Ordering};
 
 pub(crate) fn pool(count: u32) -> Pool {
     let meta = Region::private(Pool::meta_bytes(count));
