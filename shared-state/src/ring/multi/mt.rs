@@ -5,6 +5,7 @@
 //!   reserves; slots; the tail (Release).
 //! - behind others: the note (TRY: start, n, and who reserved before), then the same, the tail once it stands
 //!   at `start`, and the note FREE.
+//! - In the common case the first of these is [`Hand::reserve_alone`], which compares head and tail as whole words.
 //! - A party loads the tail (Acquire) before it moves it on, so what its predecessors did comes with it.
 //!
 //! Invariants

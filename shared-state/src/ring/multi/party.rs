@@ -129,7 +129,7 @@ impl<E: Element> Party<E> {
 
     /// Reserves as a producer and goes no further, as if it died there.
     #[cfg(all(test, loom))]
-    pub(super) fn reserve_and_stop(&self, n: usize) {
+    pub(in crate::ring) fn reserve_and_stop(&self, n: usize) {
         let plan = |_, room: usize| room.min(n);
         // In mode HTS another may hold it: then it dies before.
         let _ = self.producer().reserve(n, plan, &mut || true);

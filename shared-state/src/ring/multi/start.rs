@@ -1,7 +1,7 @@
 //! Where a ring lies in this process: one address, from which those of all its words and slots follow.
 //!
-//! A locked instruction ends all loads before it, so after one each address that is loaded is waited for. This
-//! one stays in a register.
+//! Loads behind a locked instruction begin when it has ended, so there each address that has to be loaded is waited
+//! for. This one stays in a register.
 //!
 //! Invariants
 //! - I1 From the start there are mapped, for the process's life and aligned to their words, the words that all share,
