@@ -52,7 +52,7 @@ pub use refs::MAX_REFERENCES;
 pub(crate) use chain::{kept, walk};
 
 use crate::place::Place;
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, store_two};
 
 /// End of a chain in [`Line::next`].
 pub const NONE: u32 = u32::MAX;
@@ -296,15 +296,15 @@ impl Line {
     #[inline]
     pub fn receive(&self, port: u16, queue: u16, flags: u32) {
         self.set_arrival(port, queue);
-        self.set_single(flags);
+        store_two(self.words::<2>(), [word(flags, 0), word(0, 0)]);
+        store_two(self.words::<3>(), WHOLE);
     }
 
-    /// All that is said of a new packet, a single segment, in four stores.
+    /// All that is said of a new packet, a single segment.
     /// [`crate::mempool::Pool::start_packet`] checks offset and length first.
     #[inline]
     pub(crate) fn start(&self, at: (u16, u16), arrival: (u16, u16), flags: u32) {
-        self.set_two(1, pair(at.0, at.1), pair(arrival.0, arrival.1));
-        self.set_single(flags);
+        self.set_facts(at, arrival, (flags, 0));
     }
 
     /// The same for a packet whose flags, and what is unfinished of its checksum, stay.
@@ -315,34 +315,33 @@ impl Line {
             0 => 0,
             _ => self.csum.load(Relaxed),
         };
-        self.set_two(1, pair(at.0, at.1), pair(arrival.0, arrival.1));
-        self.set_two(2, flags, csum);
-        self.set_two(3, 0, 0);
-        self.set_two(4, NONE, pair(1, 1));
+        self.set_facts(at, arrival, (flags, csum));
     }
 
-    /// Flags, and that it is a whole packet with no hash.
-    #[inline]
-    fn set_single(&self, flags: u32) {
-        self.set_two(2, flags, 0);
-        self.set_two(3, 0, 0);
-        self.set_two(4, NONE, pair(1, 1));
+    /// Extent, arrival, flags and checksum, and that it is a whole packet with no hash: `data` to `segs`.
+    #[inline(always)]
+    fn set_facts(&self, at: (u16, u16), arrival: (u16, u16), (flags, csum): (u32, u32)) {
+        let at = word(pair(at.0, at.1), pair(arrival.0, arrival.1));
+        store_two(self.words::<1>(), [at, word(flags, csum)]);
+        store_two(self.words::<3>(), WHOLE);
     }
 
-    /// Stores the two fields of the line's word `at`, of eight bytes, at once: a core makes one store a cycle.
-    /// They are fields of the holder alone (I1); an audit may look at some meanwhile, by halves, and counts a buffer
-    /// in motion wrongly anyway.
-    #[inline]
-    fn set_two(&self, at: usize, low: u32, high: u32) {
+    /// The words of eight bytes `AT` and `AT + 1`. Their fields are the holder's alone (I1); an audit may look at
+    /// some meanwhile, by halves, and counts a buffer in motion wrongly anyway.
+    #[inline(always)]
+    fn words<const AT: usize>(&self) -> &[AtomicU64; 2] {
+        const { assert!(0 < AT && AT + 2 <= size_of::<Line>() / 8) };
         let words = core::ptr::from_ref(self).cast::<AtomicU64>();
-        debug_assert!(
-            (1..size_of::<Line>() / 8).contains(&at),
-            "word {at} of a line"
-        );
-        // SAFETY: a line is eight such words of atomics, aligned to 64; `at` is below eight.
-        let word = unsafe { &*words.add(at) };
-        word.store(u64::from(low) | u64::from(high) << 32, Relaxed);
+        // SAFETY: a line is eight such words of atomics, aligned to 64; both are among them (just asserted).
+        unsafe { &*words.wrapping_add(AT).cast() }
     }
+}
+
+/// The words 3 and 4 of a whole packet: no hash, no other segment, its own chunk.
+const WHOLE: [u64; 2] = [word(0, 0), word(NONE, pair(1, 1))];
+
+const fn word(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
 }
 
 #[cfg(test)]

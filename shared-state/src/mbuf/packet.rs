@@ -36,8 +36,8 @@ impl Packet {
     /// When the pool has no such mbuf.
     #[inline]
     pub fn from_raw(m: u32, pool: Pool) -> Packet {
-        let (off, len) = pool.packet(m);
-        Packet::at(pool, pool.chunk_ptr(m), m, (off, len))
+        let (line, chunk) = pool.buffer(m);
+        Packet::at(pool, chunk, m, line.data_in(pool.chunk()))
     }
 
     /// Makes a packet of `len` bytes behind the headroom of a mbuf that the caller holds, and says so
@@ -55,12 +55,13 @@ impl Packet {
     /// Makes an empty packet of a mbuf just allocated: headroom in front, no flags.
     #[inline]
     pub fn fresh(m: u32, pool: Pool) -> Packet {
-        let (off, len) = (pool.headroom(), 0);
-        pool.line(m).start((off, len), (0, 0), 0);
-        Packet::at(pool, pool.chunk_ptr(m), m, (off, len))
+        let at = (pool.headroom(), 0);
+        let (line, chunk) = pool.buffer(m);
+        line.start(at, (0, 0), 0);
+        Packet::at(pool, chunk, m, at)
     }
 
-    /// The packet of a mbuf with that chunk, whose line says this offset and length.
+    /// The packet of a mbuf that the pool has, with that chunk, and whose line says this offset and length.
     #[inline(always)]
     pub(super) fn at(pool: Pool, chunk: *mut u8, m: u32, (off, len): (u16, u16)) -> Packet {
         let start = chunk.wrapping_add(off.into());
@@ -96,7 +97,8 @@ impl Packet {
     /// The metadata.
     #[inline]
     pub fn line(&self) -> &'static Line {
-        self.pool.line(self.m)
+        // SAFETY: the pool has this buffer, as whoever called `at` has seen, and goes on having it.
+        unsafe { self.pool.lines().get_unchecked(self.m as usize) }
     }
 
     /// The packet's bytes.

@@ -6,7 +6,7 @@
 //!
 //! Invariant: the `place` of a mbuf in here is (cache of this shard, 0), and stays so when it is
 //! allocated: what has this place and stands in no window is in the owner's hands, unused. Who puts it
-//! anywhere else says so first. So alloc stores nothing per mbuf, and free only where it came back
+//! anywhere else says so first. So alloc stores nothing per mbuf, and a free of many only where one came back
 //! from elsewhere.
 //!
 //! Order
@@ -297,17 +297,14 @@ impl Cache {
     /// Frees one packet.
     #[inline]
     pub fn free(&mut self, packet: Packet) {
-        // Before its line is looked for: what may panic while there is a packet keeps it in memory, for its drop.
-        let (pool, m) = (packet.pool(), packet.into_raw());
-        let (line, slot) = (pool.line(m), self.slot);
+        let (line, m, slot) = (packet.line(), packet.into_raw(), self.slot);
         let len = slot.stored_len();
         if len >= CACHE_SIZE || !line.is_plain() {
             return self.free_rare(m);
         }
         debug_check_not_free(self.pool, m);
-        if line.is_elsewhere(self.place()) {
-            line.set_place(self.place());
-        }
+        // Also where it says so already: for one alone the question costs more than the store.
+        line.set_place(self.place());
         slot.entries[len].store(m, Ordering::Relaxed);
         slot.set_len(len + 1);
     }

@@ -5,10 +5,12 @@ use std::thread;
 
 use proptest::prelude::*;
 
+use super::layout::{CACHES_AT, VERSION_AT};
 use super::*;
 use crate::audit::Audit;
 use crate::mbuf;
 use crate::place::HolderKind;
+use crate::sync::{AtomicU32, Ordering};
 
 pub(crate) fn pool(count: u32) -> Pool {
     let meta = Region::private(Pool::meta_bytes(count));
@@ -56,6 +58,42 @@ fn a_length_that_no_cache_has_counts_as_a_full_one() {
         len.store(0, Ordering::Relaxed);
         assert!(cache.alloc().is_some() && cache.len() > 0);
     }
+}
+
+/// Two caches, the first of them full; an mbuf of each in hand, and the first one's length as it is stored.
+fn full_cache_and_two_in_hand() -> ([Cache; 2], [mbuf::Packet; 2], &'static AtomicU32) {
+    let meta = Region::private(Pool::meta_bytes(2000));
+    let data = Region::private(Pool::data_bytes(2000, 2048));
+    let pool = Pool::create(meta, data, 2048).unwrap();
+    let mut caches = [0, 1].map(|shard| pool.cache(shard));
+    let mut mbufs = [0; CACHE_SIZE];
+    assert_eq!(caches[0].alloc_burst(&mut mbufs), CACHE_SIZE);
+    caches[0].give_back(&mbufs);
+    let packets = caches.each_mut().map(|cache| cache.alloc().unwrap());
+    (caches, packets, meta.u32(CACHES_AT))
+}
+
+#[test]
+fn a_free_into_a_cache_of_a_length_that_none_has_makes_room_as_in_a_full_one() {
+    for damaged in [CACHE_SIZE as u32 + 1, u32::MAX] {
+        let (mut caches, [lost, of_the_other], len) = full_cache_and_two_in_hand();
+        let _ = lost.into_raw(); // the cache is about to show it, too
+        len.store(damaged, Ordering::Relaxed);
+        let m = of_the_other.index();
+        caches[0].free(of_the_other);
+        assert_eq!(caches[0].len(), CACHE_SIZE / 2 + 1);
+        assert_eq!(caches[0].alloc().map(mbuf::Packet::into_raw), Some(m));
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "freed twice: it is in the cache")]
+fn what_a_cache_shows_whose_length_is_damaged_is_not_freed_again_unseen() {
+    let (mut caches, [packet, other], len) = full_cache_and_two_in_hand();
+    let _ = other.into_raw();
+    len.store(u32::MAX, Ordering::Relaxed);
+    caches[0].free(packet);
 }
 
 #[test]

@@ -15,10 +15,9 @@ use thiserror::Error;
 
 use super::element::{Element, SlotWords, bytes_of};
 use super::mpmc::pack;
-use super::multi::{LINE_WORDS, Side};
+use super::multi::{self, Start};
 use super::slots::Slots;
 use super::{Mode, MpmcRing, NONE, RingOf, SpscRingOf};
-use crate::limits::MAX_SHARDS;
 use crate::region::{Region, RegionError};
 use crate::sync::Ordering;
 
@@ -42,14 +41,7 @@ const SLOTS_AT: usize = 192;
 
 const MULTI: Kind = Kind::new(*b"ring", *b"rine");
 const MODES_AT: usize = 8;
-const HOLES_AT: usize = 16;
-/// Heads and tails are two cache lines apart: processors fetch lines in pairs.
-const PRODUCERS_AT: usize = 128;
-const CONSUMERS_AT: usize = 384;
-const TAIL: usize = 128;
-const LINES_AT: usize = 640;
-const MULTI_SLOTS_AT: usize = LINES_AT + 8 * LINE_WORDS * MAX_SHARDS;
-const _: () = assert!(MULTI_SLOTS_AT == 4736);
+const _: () = assert!(multi::SLOTS_AT == 4736);
 
 /// Why a region is not a ring.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +155,7 @@ impl MpmcRing {
 impl<E: Element> RingOf<E> {
     /// Bytes that a ring of `capacity` elements takes.
     pub const fn bytes_for(capacity: usize) -> usize {
-        MULTI_SLOTS_AT + capacity * bytes_of::<E>()
+        multi::SLOTS_AT + capacity * bytes_of::<E>()
     }
 
     /// Makes an empty ring in a region nobody else uses yet.
@@ -175,7 +167,7 @@ impl<E: Element> RingOf<E> {
     ) -> Result<RingOf<E>, RingError> {
         let stored = check_capacity(capacity)?;
         let region = region.slice(0, Self::bytes_for(capacity))?;
-        region.slice(0, MULTI_SLOTS_AT)?.zero();
+        region.slice(0, multi::SLOTS_AT)?.zero();
         let modes = producers as u32 | (consumers as u32) << 8;
         region.u32(MODES_AT).store(modes, Ordering::Relaxed);
         write_header(&region, MULTI, bytes_of::<E>(), stored);
@@ -188,19 +180,11 @@ impl<E: Element> RingOf<E> {
         let region = region.slice(0, Self::bytes_for(capacity))?;
         let modes = region.u32(MODES_AT).load(Ordering::Relaxed);
         let known = |mode| Mode::from_number(mode).ok_or(RingError::Modes { modes });
-        let lines = region.u64s(LINES_AT, LINE_WORDS * MAX_SHARDS);
-        let side = |mode, at, from| Side {
-            mode,
-            head: region.u64(from),
-            tail: region.u64(if mode == Mode::Hts { from } else { from + TAIL }),
-            lines,
-            at,
-        };
+        let modes = [known(modes & 0xff)?, known(modes >> 8)?];
         Ok(RingOf {
-            producers: side(known(modes & 0xff)?, 0, PRODUCERS_AT),
-            consumers: side(known(modes >> 8)?, 1, CONSUMERS_AT),
-            holes: region.u64(HOLES_AT),
-            slots: slots(&region, MULTI_SLOTS_AT, capacity),
+            start: Start::in_region(&region, capacity),
+            capacity: check_capacity(capacity)?,
+            modes,
         })
     }
 }

@@ -6,7 +6,7 @@ use loom::model::Builder;
 use loom::thread;
 
 use super::mpmc::pack;
-use super::multi::{LINE_WORDS, Side};
+use super::multi::{Parts, Start};
 use super::slots::Slots;
 use super::{Element, Mode, MpmcRing, NONE, Ring, RingOf, SpscRing, SpscRingOf, Words};
 use crate::sync::{AtomicU32, AtomicU64};
@@ -53,31 +53,15 @@ fn pairs(capacity: u32) -> Vec<Words<2>> {
 }
 
 fn multi_of<E: Element>(slots: Vec<E::Slot>, mode: Mode) -> RingOf<E> {
-    let words = |n| -> &'static [AtomicU64] {
-        let words: Vec<AtomicU64> = (0..n).map(|_| AtomicU64::new(0)).collect();
-        words.leak()
-    };
-    let lines = words(PARTIES * LINE_WORDS);
-    let side = |at| {
-        let head = &words(1)[0];
-        let tail = if mode == Mode::Hts {
-            head
-        } else {
-            &words(1)[0]
-        };
-        Side {
-            mode,
-            head,
-            tail,
-            lines,
-            at,
-        }
-    };
+    let zeros = |_| core::array::from_fn(|_| AtomicU64::new(0));
     RingOf {
-        producers: side(0),
-        consumers: side(1),
-        holes: &words(1)[0],
-        slots: Slots(slots.leak()),
+        capacity: slots.len() as u32,
+        modes: [mode; 2],
+        start: Start(leak(Parts {
+            words: core::array::from_fn(|_| AtomicU64::new(0)),
+            lines: (0..PARTIES).map(zeros).collect(),
+            slots,
+        })),
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Order: note (start, n), then the compare-and-swap of the word that holds it (AcqRel); slots;
 //! the word with its new position and nobody (Release). The note counts only while the word names it.
+//! Where nobody holds the word [`Hand::reserve_alone`] does this.
 //!
 //! Failure: a dead holder is named by the word. Nothing it did counts: a repair gives the word back
 //! with its old position. Until then the others wait, and say so to whoever asked for it.

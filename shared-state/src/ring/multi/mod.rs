@@ -34,10 +34,12 @@
 
 mod hts;
 mod mt;
+mod party;
 mod peek;
 mod repair;
 mod rts;
 mod side;
+mod start;
 mod words;
 
 use thiserror::Error;
@@ -45,9 +47,14 @@ use thiserror::Error;
 use super::element::Element;
 use super::slots::Slots;
 use crate::sync::{AtomicU64, Ordering};
+pub use party::Party;
 pub use peek::Hold;
-use side::{HTS, Hand, Held, MT, RTS};
-pub(super) use side::{LINE_WORDS, Side};
+use side::{CONSUMERS, HOLES, Held, NO_HOLES, PRODUCERS, Side};
+#[cfg(all(test, loom))]
+pub(super) use start::Parts;
+#[cfg(not(loom))]
+pub(super) use start::SLOTS_AT;
+pub(super) use start::Start;
 use words::{MOST, ahead};
 
 /// How the parties of one side keep out of each other's way.
@@ -77,19 +84,10 @@ pub type Ring = RingOf<u32>;
 /// A ring of many producers and consumers; copies name the same ring.
 #[derive(Clone, Copy)]
 pub struct RingOf<E: Element> {
-    pub(super) producers: Side,
-    pub(super) consumers: Side,
-    /// The end of the last hole that a repair left: no consumer looks for one after that.
-    pub(super) holes: &'static AtomicU64,
-    pub(super) slots: Slots<E>,
-}
-
-/// A party of a ring, a shard's number: what puts and takes. One thread at a time (I3).
-#[derive(Clone, Copy)]
-pub struct Party<E: Element = u32> {
-    ring: RingOf<E>,
-    producer: Hand,
-    consumer: Hand,
+    pub(super) start: Start<E>,
+    pub(super) capacity: u32,
+    /// How producers and consumers keep out of each other's way.
+    pub(super) modes: [Mode; 2],
 }
 
 impl<E: Element> RingOf<E> {
@@ -98,34 +96,50 @@ impl<E: Element> RingOf<E> {
     /// # Panics
     /// When there is no such party; there are 64.
     pub fn party(self, party: usize) -> Party<E> {
-        let (ring, capacity) = (self, self.capacity());
-        let (ours, theirs) = (ring.producers, ring.consumers);
-        assert!(
-            party < ours.parties(),
-            "party {party} of {}",
-            ours.parties()
-        );
-        Party {
-            ring,
-            producer: Hand::new(ours, theirs, party, capacity, capacity),
-            consumer: Hand::new(theirs, ours, party, capacity, 0),
-        }
+        Party::new(self, party)
+    }
+
+    #[inline(always)]
+    fn producers(&self) -> Side {
+        self.side(self.modes[0], PRODUCERS)
+    }
+
+    #[inline(always)]
+    fn consumers(&self) -> Side {
+        self.side(self.modes[1], CONSUMERS)
+    }
+
+    #[inline(always)]
+    fn side(&self, mode: Mode, from: usize) -> Side {
+        Side::new(self.start.words(), self.start.lines(), mode, from)
+    }
+
+    /// The end of the last hole that a repair left: no consumer looks for one after that.
+    #[inline(always)]
+    fn holes(&self) -> &'static AtomicU64 {
+        &self.start.words()[HOLES]
+    }
+
+    #[inline(always)]
+    fn slots(&self) -> Slots<E> {
+        // SAFETY: the capacity is that with which the start was made.
+        unsafe { self.start.slots(self.capacity()) }
     }
 
     /// How producers keep out of each other's way.
     pub fn producer_mode(self) -> Mode {
-        self.producers.mode
+        self.modes[0]
     }
 
     /// How consumers keep out of each other's way.
     pub fn consumer_mode(self) -> Mode {
-        self.consumers.mode
+        self.modes[1]
     }
 
     /// Elements, and holes of dead producers, that can be taken; a snapshot while others move.
     pub fn len(self) -> usize {
-        let head = self.consumers.load_head().position();
-        let used = ahead(self.producers.load_tail().position(), head);
+        let head = self.consumers().load_head().position();
+        let used = ahead(self.producers().load_tail().position(), head);
         (used as usize).min(self.capacity())
     }
 
@@ -136,22 +150,23 @@ impl<E: Element> RingOf<E> {
 
     /// Elements that can be put now; a snapshot while others move.
     pub fn free(self) -> usize {
-        let tail = self.consumers.load_tail().position();
-        let used = ahead(self.producers.load_head().position(), tail);
+        let tail = self.consumers().load_tail().position();
+        let used = ahead(self.producers().load_head().position(), tail);
         self.capacity().saturating_sub(used as usize)
     }
 
     /// Most elements it can hold.
+    #[inline]
     pub fn capacity(self) -> usize {
-        self.slots.capacity()
+        self.capacity as usize
     }
 
     /// Whether a consumer at `start` may come upon a hole. What it says of one is stored before the
     /// tail that publishes it.
     #[inline]
     fn hole_ahead(&self, start: u64) -> bool {
-        let end = self.holes.load(Ordering::Acquire);
-        ahead(end, start).wrapping_sub(1) < self.slots.capacity() as u64
+        let end = self.holes().load(Ordering::Acquire);
+        end != NO_HOLES && ahead(end, start).wrapping_sub(1) < u64::from(self.capacity)
     }
 
     /// How many of the `have` positions from `start` hold `want` elements; 0 if they do not.
@@ -176,237 +191,8 @@ impl<E: Element> RingOf<E> {
     #[inline]
     fn element(&self, start: u64, i: usize) -> E {
         let position = start.wrapping_add(i as u64);
-        E::load(self.slots.at(position))
+        E::load(self.slots().at(position))
     }
-}
-
-impl<E: Element> Party<E> {
-    /// The ring.
-    pub fn ring(&self) -> RingOf<E> {
-        self.ring
-    }
-
-    /// Puts as many elements as fit, from the front of `from`; returns how many.
-    ///
-    /// # Panics
-    /// In debug builds, when an element is [`Element::NONE`].
-    #[inline]
-    pub fn enqueue_burst(&self, from: &[E]) -> usize {
-        self.put::<false>(from, &mut || false).unwrap_or(0)
-    }
-
-    /// Puts all elements or, if they do not all fit, none; whether it did.
-    ///
-    /// # Panics
-    /// As [`Party::enqueue_burst`].
-    #[inline]
-    pub fn enqueue_bulk(&self, from: &[E]) -> bool {
-        self.put::<true>(from, &mut || false) == Ok(from.len())
-    }
-
-    /// As [`Party::enqueue_burst`]. Where it has to wait for another party, it asks `give_up`
-    /// after each longer while, which may repair that one, or say that it waits no more.
-    #[inline]
-    pub fn enqueue_unless(
-        &self,
-        from: &[E],
-        mut give_up: impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        self.put::<false>(from, &mut give_up)
-    }
-
-    /// Takes as many elements as there are and `to` can hold, oldest first; returns how many.
-    /// Where it comes upon a hole it may stop behind it, though there is more.
-    #[inline]
-    pub fn dequeue_burst(&self, to: &mut [E]) -> usize {
-        self.take::<false>(to, &mut || false).unwrap_or(0)
-    }
-
-    /// Fills `to` or, if there are not so many elements, takes none; whether it did.
-    #[inline]
-    pub fn dequeue_bulk(&self, to: &mut [E]) -> bool {
-        self.take::<true>(to, &mut || false) == Ok(to.len())
-    }
-
-    /// As [`Party::dequeue_burst`], and waits as [`Party::enqueue_unless`].
-    #[inline]
-    pub fn dequeue_unless(
-        &self,
-        to: &mut [E],
-        mut give_up: impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        self.take::<false>(to, &mut give_up)
-    }
-
-    /// Takes up to `most` elements and shows each to `claim` before it counts as taken, so that
-    /// a death leaves it to a repair of this ring, to what `claim` has stored, or to both. At a hole
-    /// as [`Party::dequeue_burst`].
-    pub fn dequeue_with(&self, most: usize, mut claim: impl FnMut(usize, E)) -> usize {
-        let give_up = &mut || false;
-        loop {
-            let reserved = match self.consumer.side.mode {
-                Mode::Mt => self.reserve_elements::<false, MT>(most, give_up),
-                Mode::Rts => self.reserve_elements::<false, RTS>(most, give_up),
-                Mode::Hts => self.reserve_elements::<false, HTS>(most, give_up),
-            };
-            let Ok(Some(held)) = reserved else {
-                return 0;
-            };
-            let found = self.ring.each(held, &mut claim);
-            let finished = self.consumer.finish(held, give_up);
-            if found > 0 || finished.is_err() {
-                return found;
-            }
-        }
-    }
-
-    /// Reserves as a producer and goes no further, as if it died there.
-    #[cfg(all(test, loom))]
-    pub(super) fn reserve_and_stop(&self, n: usize) {
-        let plan = |_, room: usize| room.min(n);
-        // In mode HTS another may hold it: then it dies before.
-        let _ = self.producer.reserve(n, plan, &mut || true);
-    }
-
-    #[inline(always)]
-    fn put<const ALL: bool>(
-        &self,
-        from: &[E],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        debug_assert!(!from.contains(&E::NONE), "NONE is not an element");
-        match self.producer.side.mode {
-            Mode::Mt => {
-                let Some(held) = self.producer.mt_alone(from.len(), |_| true) else {
-                    return self.put_apart::<ALL, MT>(from, give_up);
-                };
-                self.ring.slots.put(held.start, from);
-                self.producer.side.mt_advance(held);
-                Ok(from.len())
-            }
-            Mode::Rts => self.put_apart::<ALL, RTS>(from, give_up),
-            Mode::Hts => self.put_as::<ALL, HTS>(from, give_up),
-        }
-    }
-
-    /// [`Party::put_as`], apart so that what is done there costs the caller no register.
-    #[inline(never)]
-    fn put_apart<const ALL: bool, const MODE: u8>(
-        &self,
-        from: &[E],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        self.put_as::<ALL, MODE>(from, give_up)
-    }
-
-    /// [`Party::put`] where the side is in a mode.
-    #[inline(always)]
-    fn put_as<const ALL: bool, const MODE: u8>(
-        &self,
-        from: &[E],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        let want = from.len();
-        let plan = |_, room| whole::<ALL>(want, room);
-        let Some(held) = self.producer.reserve_as::<MODE>(want, plan, give_up)? else {
-            return Ok(0);
-        };
-        self.ring.slots.put(held.start, &from[..held.n]);
-        self.producer.finish_as::<MODE>(held, give_up)?;
-        Ok(held.n)
-    }
-
-    #[inline(always)]
-    fn take<const ALL: bool>(
-        &self,
-        to: &mut [E],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        match self.consumer.side.mode {
-            Mode::Mt => {
-                let whole = |start| !self.ring.hole_ahead(start);
-                let Some(held) = self.consumer.mt_alone(to.len(), whole) else {
-                    return self.take_apart::<ALL, MT>(to, give_up);
-                };
-                self.ring.slots.get(held.start, to);
-                self.consumer.side.mt_advance(held);
-                Ok(to.len())
-            }
-            Mode::Rts => self.take_apart::<ALL, RTS>(to, give_up),
-            Mode::Hts => self.take_as::<ALL, HTS>(to, give_up),
-        }
-    }
-
-    /// [`Party::take_as`], apart so that what is done there costs the caller no register.
-    #[inline(never)]
-    fn take_apart<const ALL: bool, const MODE: u8>(
-        &self,
-        to: &mut [E],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        self.take_as::<ALL, MODE>(to, give_up)
-    }
-
-    /// [`Party::take`] where the side is in a mode.
-    #[inline(always)]
-    fn take_as<const ALL: bool, const MODE: u8>(
-        &self,
-        to: &mut [E],
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<usize, Stalled> {
-        loop {
-            let Some(held) = self.reserve_elements::<ALL, MODE>(to.len(), give_up)? else {
-                return Ok(0);
-            };
-            if !self.ring.hole_ahead(held.start) {
-                self.ring.slots.get(held.start, &mut to[..held.n]);
-                self.consumer.finish_as::<MODE>(held, give_up)?;
-                return Ok(held.n);
-            }
-            let found = self.ring.each(held, |i, element| to[i] = element);
-            self.consumer.finish_as::<MODE>(held, give_up)?;
-            if found > 0 {
-                return Ok(found);
-            }
-            // Nothing but a hole: there may be something behind it.
-        }
-    }
-
-    /// Reserves up to `want` positions (`ALL`: those that hold so many elements, or none).
-    #[inline(always)]
-    fn reserve_elements<const ALL: bool, const MODE: u8>(
-        &self,
-        want: usize,
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<Option<Held>, Stalled> {
-        let ring = &self.ring;
-        if !ALL {
-            let plan = |_, have| whole::<false>(want, have);
-            return self.consumer.reserve_as::<MODE>(want, plan, give_up);
-        }
-        if want == 0 {
-            return Ok(None);
-        }
-        // Among holes it takes more positions than elements.
-        let near = ring.hole_ahead(ring.consumers.load_head().position());
-        let ask = if near { ring.capacity() } else { want };
-        let plan = |start, have| {
-            if ring.hole_ahead(start) {
-                return ring.span(start, have, want);
-            }
-            whole::<true>(want, have)
-        };
-        self.consumer.reserve_as::<MODE>(ask, plan, give_up)
-    }
-}
-
-/// How many of `want` to move where `have` can be: all or none, or as many as go.
-#[inline(always)]
-fn whole<const ALL: bool>(want: usize, have: usize) -> usize {
-    if ALL {
-        return if want <= have.min(MOST) { want } else { 0 };
-    }
-    want.min(have).min(MOST)
 }
 
 impl<E: Element> core::fmt::Debug for RingOf<E> {
@@ -414,12 +200,6 @@ impl<E: Element> core::fmt::Debug for RingOf<E> {
         let (producers, consumers) = (self.producer_mode(), self.consumer_mode());
         let (len, capacity) = (self.len(), self.capacity());
         write!(f, "Ring({producers:?}/{consumers:?}, {len} of {capacity})")
-    }
-}
-
-impl<E: Element> core::fmt::Debug for Party<E> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "party {} of {:?}", self.producer.me, self.ring)
     }
 }
 

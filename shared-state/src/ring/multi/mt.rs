@@ -5,6 +5,7 @@
 //!   reserves; slots; the tail (Release).
 //! - behind others: the note (TRY: start, n, and who reserved before), then the same, the tail once it stands
 //!   at `start`, and the note FREE.
+//! - In the common case the first of these is [`Hand::reserve_alone`], which compares head and tail as whole words.
 //! - A party loads the tail (Acquire) before it moves it on, so what its predecessors did comes with it.
 //!
 //! Invariants
@@ -24,7 +25,7 @@
 
 use super::Stalled;
 use super::side::{Hand, Held, Side, Wait};
-use super::words::{MOST, Note, State, Word, after, ahead};
+use super::words::{Note, State, Word, after, ahead};
 use crate::sync::Ordering;
 
 const FREE: Note = Note::free(0);
@@ -62,28 +63,14 @@ impl Hand {
         }
     }
 
-    /// Reserves `want` positions at the first attempt, if they are there and `good` and nobody is in front: the
-    /// common case, in few instructions and stores. A locked instruction waits for all before it.
-    /// What is reserved so may be finished at once ([`Side::mt_advance`]).
-    #[inline(always)]
-    pub(super) fn mt_alone(&self, want: usize, good: impl Fn(u64) -> bool) -> Option<Held> {
-        let seen = self.side.load_head();
-        let start = seen.position();
-        let enough = self.available(start, want)? >= want;
-        if !enough || want.wrapping_sub(1) >= MOST || !good(start) || !self.is_next(start) {
-            return None;
-        }
-        self.mt_move(seen, want)
-    }
-
     /// Whether all that was reserved before a position is finished.
-    #[inline(always)]
+    #[inline]
     fn is_next(&self, start: u64) -> bool {
         self.side.load_tail().position() == start
     }
 
     /// Moves the head on by `n` positions, if it still is where it was seen.
-    #[inline(always)]
+    #[inline]
     fn mt_move(&self, seen: Word, n: usize) -> Option<Held> {
         let next = seen.moved(n, self.me);
         let (order, turn) = (Ordering::AcqRel, 0);

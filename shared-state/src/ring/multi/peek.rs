@@ -5,6 +5,8 @@
 //!
 //! Failure: as in any HTS operation. What is held counts as untouched until [`Hold::finish`], whoever dies.
 
+use core::marker::PhantomData;
+
 use super::side::{Hand, Held};
 use super::words::MOST;
 use super::{Mode, Party, Stalled};
@@ -13,7 +15,8 @@ use crate::ring::slots::{Parts, Slots};
 
 /// Positions that a party holds on one side; dropped unfinished it is as if it had not been.
 pub struct Hold<'a, E: Element = u32> {
-    hand: &'a Hand,
+    hand: Hand,
+    of: PhantomData<&'a Party<E>>,
     slots: Slots<E>,
     held: Held,
     finished: usize,
@@ -31,7 +34,7 @@ impl<E: Element> Party<E> {
         most: usize,
         give_up: impl FnMut() -> bool,
     ) -> Result<Option<Hold<'_, E>>, Stalled> {
-        self.hold(&self.producer, most, give_up)
+        self.hold(self.producer(), most, give_up)
     }
 
     /// Holds up to `most` elements, to be looked at in place; `None` if there is none. Behind
@@ -44,15 +47,15 @@ impl<E: Element> Party<E> {
         most: usize,
         give_up: impl FnMut() -> bool,
     ) -> Result<Option<Hold<'_, E>>, Stalled> {
-        self.hold(&self.consumer, most, give_up)
+        self.hold(self.consumer(), most, give_up)
     }
 
-    fn hold<'a>(
-        &'a self,
-        hand: &'a Hand,
+    fn hold(
+        &self,
+        hand: Hand,
         most: usize,
         mut give_up: impl FnMut() -> bool,
-    ) -> Result<Option<Hold<'a, E>>, Stalled> {
+    ) -> Result<Option<Hold<'_, E>>, Stalled> {
         let mode = hand.side.mode;
         assert!(
             mode == Mode::Hts,
@@ -62,7 +65,8 @@ impl<E: Element> Party<E> {
         let held = hand.reserve(most, plan, &mut give_up)?;
         Ok(held.map(|held| Hold {
             hand,
-            slots: self.ring.slots,
+            of: PhantomData,
+            slots: self.ring().slots(),
             held,
             finished: 0,
         }))

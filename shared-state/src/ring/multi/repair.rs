@@ -9,7 +9,7 @@
 //! Failure: a repairer that dies leaves the reservation in flight, and the repair is repeated as a
 //! whole; only what it gave to its caller it gives again.
 
-use super::side::{Held, Side};
+use super::side::{Held, NO_HOLES, Side};
 use super::words::{after, ahead};
 use super::{Mode, RingOf};
 use crate::ring::element::Element;
@@ -71,7 +71,7 @@ impl<E: Element> RingOf<E> {
     }
 
     fn repair_producer(self, dead: usize) -> bool {
-        let side = self.producers;
+        let side = self.producers();
         let Some(held) = side.in_flight(dead, self.capacity()) else {
             side.clear(dead);
             return true;
@@ -82,7 +82,7 @@ impl<E: Element> RingOf<E> {
         if side.mode != Mode::Hts {
             for i in 0..held.n as u64 {
                 let position = held.start.wrapping_add(i);
-                E::NONE.store(self.slots.at(position));
+                E::NONE.store(self.slots().at(position));
             }
             self.say_hole(after(held.start, held.n));
         }
@@ -91,7 +91,7 @@ impl<E: Element> RingOf<E> {
     }
 
     fn repair_consumer(self, dead: usize, mut give: impl FnMut(E)) -> bool {
-        let side = self.consumers;
+        let side = self.consumers();
         let Some(held) = side.in_flight(dead, self.capacity()) else {
             side.clear(dead);
             return true;
@@ -108,12 +108,14 @@ impl<E: Element> RingOf<E> {
 
     /// Consumers look for holes up to `end` at least.
     fn say_hole(self, end: u64) {
+        // Where a hole ends with the last position of all, one further.
+        let end = if end == NO_HOLES { after(end, 1) } else { end };
         let near = 2 * self.capacity() as u64;
-        let mut seen = self.holes.load(Ordering::Relaxed);
+        let mut seen = self.holes().load(Ordering::Relaxed);
         // Older ends, and such as have been passed a whole wrap ago, are replaced.
-        while ahead(seen, end) > near {
+        while seen == NO_HOLES || ahead(seen, end) > near {
             let swapped =
-                self.holes
+                self.holes()
                     .compare_exchange(seen, end, Ordering::Release, Ordering::Relaxed);
             match swapped {
                 Ok(_) => return,
@@ -126,12 +128,12 @@ impl<E: Element> RingOf<E> {
     /// reserved and no repair has ended. Exact while nobody moves, whatever died.
     pub fn window(self, visit: &mut dyn FnMut(E)) {
         let capacity = self.capacity();
-        let head = self.consumers.load_head().position();
-        for held in self.consumers.all_in_flight(capacity) {
+        let head = self.consumers().load_head().position();
+        for held in self.consumers().all_in_flight(capacity) {
             self.each(held, |_, element| visit(element));
         }
-        let open = self.producers.all_in_flight(capacity);
-        let used = ahead(self.producers.load_head().position(), head) as usize;
+        let open = self.producers().all_in_flight(capacity);
+        let used = ahead(self.producers().load_head().position(), head) as usize;
         for i in 0..used.min(capacity) {
             let position = after(head, i);
             let is_open = open

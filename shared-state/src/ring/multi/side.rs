@@ -1,38 +1,64 @@
 //! One side of a ring of many, producers' or consumers': its words, its parties' notes, and what
 //! is the same in every mode.
 
-use super::words::{Note, Word, ahead};
+use super::words::{MOST, Note, State, Word, after, ahead};
 use super::{Mode, Stalled};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Words of a party's line: its note as producer and as consumer, then how far it has last seen
 /// the consumers (as producer) and the producers (as consumer).
-pub(in crate::ring) const LINE_WORDS: usize = 8;
+const LINE_WORDS: usize = 8;
 const SEEN_AT: usize = 2;
+/// The words of a party.
+pub(in crate::ring) type Line = [AtomicU64; LINE_WORDS];
 
-/// The modes, as code is compiled for each.
-pub(super) const MT: u8 = Mode::Mt as u8;
-pub(super) const RTS: u8 = Mode::Rts as u8;
-pub(super) const HTS: u8 = Mode::Hts as u8;
+/// The words in front of the lines, which all parties share.
+pub(in crate::ring) type Shared = [AtomicU64; 80];
+/// The word with the end of the last hole.
+pub(super) const HOLES: usize = 2;
+/// What it says before the first repair.
+pub(super) const NO_HOLES: u64 = 0;
+/// Where the words of a side begin. Heads and tails are two cache lines apart: processors fetch lines in pairs.
+pub(super) const PRODUCERS: usize = 16;
+pub(super) const CONSUMERS: usize = 48;
+const TAIL: usize = 16;
 
 /// The words of a side.
 #[derive(Clone, Copy)]
-pub(in crate::ring) struct Side {
-    pub(in crate::ring) mode: Mode,
+pub(super) struct Side {
+    pub(super) mode: Mode,
     /// Up to where elements are reserved, and by whom last.
-    pub(in crate::ring) head: &'static AtomicU64,
+    pub(super) head: &'static AtomicU64,
     /// Up to where they are done, which is what the other side looks at. HTS: the same word.
-    pub(in crate::ring) tail: &'static AtomicU64,
+    pub(super) tail: &'static AtomicU64,
     /// The lines of all parties.
-    pub(in crate::ring) lines: &'static [AtomicU64],
+    pub(super) lines: &'static [Line],
     /// Which word of a line is this side's note.
-    pub(in crate::ring) at: usize,
+    at: usize,
 }
 
 impl Side {
+    /// The side whose words begin at `from`.
+    #[inline(always)]
+    pub(super) fn new(
+        words: &'static Shared,
+        lines: &'static [Line],
+        mode: Mode,
+        from: usize,
+    ) -> Side {
+        let (head, apart) = (&words[from], &words[from + TAIL]);
+        Side {
+            mode,
+            head,
+            tail: if mode == Mode::Hts { head } else { apart },
+            lines,
+            at: usize::from(from == CONSUMERS),
+        }
+    }
+
     #[inline]
     pub(super) fn note(&self, party: usize) -> &'static AtomicU64 {
-        &self.lines[party * LINE_WORDS + self.at]
+        &self.lines[party][self.at]
     }
 
     #[inline]
@@ -50,9 +76,16 @@ impl Side {
         Word(self.tail.load(Ordering::Acquire))
     }
 
+    /// Finishes what [`Hand::reserve_alone`] reserved: in both modes the tail, with nobody's mark.
+    #[inline(always)]
+    pub(super) fn advance_alone(&self, held: Held) {
+        let end = Word::new(after(held.start, held.n), 0);
+        self.tail.store(end.0, Ordering::Release);
+    }
+
     /// Parties there may be.
     pub(super) fn parties(&self) -> usize {
-        self.lines.len() / LINE_WORDS
+        self.lines.len()
     }
 
     /// What a party that moves no more has reserved and not finished.
@@ -92,12 +125,14 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    pub(super) fn new(side: Side, other: Side, me: usize, capacity: usize, lead: usize) -> Hand {
+    #[inline(always)]
+    pub(super) fn new(side: Side, other: Side, me: usize, [capacity, lead]: [usize; 2]) -> Hand {
+        let line = &side.lines[me % side.lines.len()];
         Hand {
             side,
             other: other.tail,
-            note: side.note(me),
-            seen: &side.lines[me * LINE_WORDS + SEEN_AT + side.at],
+            note: &line[side.at],
+            seen: &line[SEEN_AT + side.at],
             me,
             capacity: capacity as u64,
             lead: lead as u64,
@@ -120,6 +155,41 @@ impl Hand {
         (known <= self.capacity).then_some(known as usize)
     }
 
+    /// Reserves `want` positions at the first attempt, if they are there and `good` and nobody is in front: the
+    /// common case of MT and HTS, in few instructions and stores. A locked instruction waits for all before it.
+    /// What is reserved so is finished by [`Side::advance_alone`]. Never in mode RTS, where each counts.
+    #[inline(always)]
+    pub(super) fn reserve_alone(&self, want: usize, good: impl Fn(u64) -> bool) -> Option<Held> {
+        let (side, mode) = (&self.side, self.side.mode);
+        if mode == Mode::Rts {
+            return None;
+        }
+        let seen = side.load_head();
+        let (start, free) = (seen.position(), seen.alone());
+        let enough = self.available(start, want)? >= want;
+        // In HTS this asks whether anybody holds the word.
+        let is_next = side.load_tail() == free;
+        if !enough || want.wrapping_sub(1) >= MOST || !is_next || !good(start) {
+            return None;
+        }
+        let next = if mode == Mode::Hts {
+            let note = Note::new(start, want, 0, State::Try);
+            self.note.store(note.0, Ordering::Relaxed);
+            Word::held(start, Some(self.me))
+        } else {
+            free.moved(want, self.me)
+        };
+        let (order, turn) = (Ordering::AcqRel, 0);
+        let swapped = side
+            .head
+            .compare_exchange(seen.0, next.0, order, Ordering::Relaxed);
+        swapped.is_ok().then_some(Held {
+            start,
+            n: want,
+            turn,
+        })
+    }
+
     /// Reserves as many positions as `plan` makes of a start and of how many there are.
     #[inline(always)]
     pub(super) fn reserve(
@@ -129,24 +199,9 @@ impl Hand {
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<Option<Held>, Stalled> {
         match self.side.mode {
-            Mode::Mt => self.reserve_as::<MT>(want, plan, give_up),
-            Mode::Rts => self.reserve_as::<RTS>(want, plan, give_up),
-            Mode::Hts => self.reserve_as::<HTS>(want, plan, give_up),
-        }
-    }
-
-    /// The same where the side is in a mode.
-    #[inline(always)]
-    pub(super) fn reserve_as<const MODE: u8>(
-        &self,
-        want: usize,
-        plan: impl Fn(u64, usize) -> usize,
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<Option<Held>, Stalled> {
-        match MODE {
-            MT => Ok(self.mt_reserve(want, plan)),
-            RTS => Ok(self.rts_reserve(want, plan)),
-            _ => self.hts_reserve(want, plan, give_up),
+            Mode::Mt => Ok(self.mt_reserve(want, plan)),
+            Mode::Rts => Ok(self.rts_reserve(want, plan)),
+            Mode::Hts => self.hts_reserve(want, plan, give_up),
         }
     }
 
@@ -158,22 +213,9 @@ impl Hand {
         give_up: &mut impl FnMut() -> bool,
     ) -> Result<(), Stalled> {
         match self.side.mode {
-            Mode::Mt => self.finish_as::<MT>(held, give_up),
-            Mode::Rts => self.finish_as::<RTS>(held, give_up),
-            Mode::Hts => self.finish_as::<HTS>(held, give_up),
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn finish_as<const MODE: u8>(
-        &self,
-        held: Held,
-        give_up: &mut impl FnMut() -> bool,
-    ) -> Result<(), Stalled> {
-        match MODE {
-            MT => return self.mt_finish(held, give_up),
-            RTS => self.rts_finish(held),
-            _ => self.hts_finish(held, held.n),
+            Mode::Mt => return self.mt_finish(held, give_up),
+            Mode::Rts => self.rts_finish(held),
+            Mode::Hts => self.hts_finish(held, held.n),
         }
         Ok(())
     }

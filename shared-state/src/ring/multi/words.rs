@@ -52,7 +52,13 @@ impl Word {
     #[inline]
     pub(super) const fn moved(self, n: usize, party: usize) -> Word {
         let by = (n as u64) << LOW_BITS | (party as u64) << PARTY_SHIFT;
-        Word((self.0 & !LOW).wrapping_add(by))
+        Word(self.alone().0.wrapping_add(by))
+    }
+
+    /// Where it stands, and nothing else.
+    #[inline]
+    pub(super) const fn alone(self) -> Word {
+        Word(self.0 & !LOW)
     }
 
     #[inline]

@@ -206,7 +206,7 @@ fn both_die(mode: Mode, first: Act, second: Act) {
 fn setup_with_dead(mode: Mode) -> Ring {
     let (_, ring) = setup(mode);
     let dead = ring.party(DEAD);
-    for hand in [dead.producer, dead.consumer] {
+    for hand in [dead.producer(), dead.consumer()] {
         let held = hand.reserve(2, |_, n| n.min(2), &mut || true).unwrap();
         assert!(held.is_some());
     }
@@ -255,7 +255,7 @@ fn who_waits_no_more_is_repaired_as_a_dead_one() {
 #[test]
 fn in_rts_mode_others_go_on_beside_a_dead_one() {
     let (_, ring) = setup(Mode::Rts);
-    let dead = ring.party(DEAD).producer;
+    let dead = ring.party(DEAD).producer();
     dead.reserve(2, |_, n| n.min(2), &mut || true).unwrap();
     let live = ring.party(LIVE);
     assert!(live.enqueue_bulk(&[7, 8]), "nobody waits");
@@ -276,7 +276,7 @@ fn the_hands_of_a_dead_consumer_are_emptied_in_order() {
     for mode in MODES {
         let (_, ring) = setup(mode);
         let before = held(ring);
-        let dead = ring.party(DEAD).consumer;
+        let dead = ring.party(DEAD).consumer();
         dead.reserve(3, |_, n| n.min(3), &mut || true).unwrap();
         assert_eq!(held(ring), before, "{mode:?}");
         let mut given = Vec::new();

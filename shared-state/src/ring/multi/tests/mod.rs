@@ -39,7 +39,7 @@ fn ring_at(position: u64, capacity: usize, mode: Mode) -> Ring {
             .store(Word::new(position, 0).0, Ordering::Relaxed);
     }
     // What a party has seen of the other side is there at least.
-    for line in ring.producers.lines.chunks(LINE_WORDS) {
+    for line in ring.producers().lines {
         line[2].store(position, Ordering::Relaxed);
         line[3].store(position, Ordering::Relaxed);
     }
@@ -217,7 +217,7 @@ fn with_a_hole<E: Sample>(mode: Mode, hole: usize) -> RingOf<E> {
     assert!(ring.party(0).enqueue_bulk(&[1, 2].map(E::of)));
     let dead = ring.party(1);
     let plan = |_, room: usize| hole.min(room);
-    let reserved = dead.producer.reserve(hole, plan, &mut || true).unwrap();
+    let reserved = dead.producer().reserve(hole, plan, &mut || true).unwrap();
     assert_eq!(reserved.unwrap().n, hole);
     assert!(ring.repair(1, |_| unreachable!()));
     assert!(ring.party(0).enqueue_bulk(&[3, 4, 5].map(E::of)));
@@ -257,7 +257,7 @@ fn they_pass_over_holes<E: Sample>(mode: Mode) {
 fn a_hole_alone_is_nothing_to_take() {
     let ring: Ring = ring(8, Mode::Mt, Mode::Mt);
     let dead = ring.party(1);
-    dead.producer.reserve(8, |_, n| n, &mut || true).unwrap();
+    dead.producer().reserve(8, |_, n| n, &mut || true).unwrap();
     assert!(ring.repair(1, |_| unreachable!()));
     let party = ring.party(2);
     assert!(!party.dequeue_bulk(&mut [0; 1]));
