@@ -183,6 +183,16 @@ impl Heads {
         self.station[lane] == 0
     }
 
+    /// Whether the packet of a lane, which holds one, came from outside.
+    ///
+    /// # Panics
+    /// When there is no such lane.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_reverse(&self, lane: usize) -> bool {
+        self.reverse[lane] != 0
+    }
+
     /// What a lane that holds a common packet holds; of any other it says nothing.
     ///
     /// # Panics

@@ -53,6 +53,13 @@ impl RawEnd {
         RawEnd(word & 0xffff_ffff_ffff)
     }
 
+    /// The address.
+    #[inline]
+    #[must_use]
+    pub fn address(self) -> Ipv4Addr {
+        Ipv4Addr::from((self.0 as u32).swap_bytes())
+    }
+
     /// Both, and zero above.
     #[inline]
     #[must_use]

@@ -97,8 +97,8 @@ fn translated(frame: &[u8], station: Station, new: RawEnd, ethernet: Ethernet) -
             // Lanes that nothing is known of do no harm, and nor does a second time.
             (0..BURST)
                 .filter(|at| other && *at != lane)
-                .for_each(|at| changes.set(at, RawEnd::of_word(u64::MAX)));
-            changes.set(lane, new);
+                .for_each(|at| changes.set(at, u64::MAX));
+            changes.set(lane, new.word() | 0xabcd << 48);
             changes.compute(heads, from..lane + 1, path);
         }
         let mut frame = frame.to_vec();
