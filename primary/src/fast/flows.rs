@@ -17,6 +17,7 @@
 //! It is private to the process, says nothing that the tables do not, and is empty after a takeover.
 
 use crate::session::{Beginning, SessionKey};
+use baton_datapath::common::Common;
 use baton_shared_state::simd::prefetch;
 use baton_shared_state::sys::memory::prefer_huge_pages;
 
@@ -25,7 +26,7 @@ const MOST: usize = 1 << 20;
 /// One in so many flows that find no room takes another's: where there are more flows than entries, most would be
 /// overwritten before they are asked for again.
 const STUBBORN: u32 = 8;
-/// The bit above a key's protocol.
+/// The bit above a key's protocol, as in [`Common::second`].
 const FROM_OUTSIDE: u32 = 40;
 const HOP: u32 = 32;
 const AGE: u32 = 48;
@@ -44,6 +45,12 @@ impl FlowKey {
     pub(crate) fn new(key: &SessionKey, inwards: bool) -> FlowKey {
         let [first, second]: [u64; 2] = zerocopy::transmute!(*key);
         FlowKey([first, second | u64::from(inwards) << FROM_OUTSIDE])
+    }
+
+    /// Of a packet.
+    #[inline(always)]
+    pub(crate) fn of(common: &Common) -> FlowKey {
+        FlowKey([common.addresses, common.second])
     }
 }
 

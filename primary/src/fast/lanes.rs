@@ -10,7 +10,7 @@ use baton_datapath::common::{Changes, Ethernet, Heads, WINDOW};
 use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
-use baton_shared_state::table::NO_ID;
+use baton_shared_state::table::{NO_ID, hash_bytes};
 use core::ops::Range;
 use zerocopy::IntoBytes;
 
@@ -33,7 +33,7 @@ pub(super) struct Lanes {
     /// What is known of the flows: the next hops' numbers, and what they become.
     pub(super) hops: [u16; BURST],
     pub(super) changes: Changes,
-    /// Where the packets of a run go: the port and the next Ethernet address.
+    /// Where the packets of a run go: the next Ethernet address, and if they come from outside, the port.
     pub(super) macs: [u64; BURST],
     pub(super) ports: [PortId; BURST],
 }
@@ -103,25 +103,15 @@ impl Lanes {
         state: &State<S>,
         len: usize,
     ) {
-        let (mut out, mut inwards) = (0, 0);
+        [self.out, self.inwards] = self.heads.common();
+        let seeds = [state.sessions.seed(), state.from_outside.seed()];
         for at in 0..len.min(BURST) {
-            let Some(common) = self.heads.get(at) else {
-                continue;
-            };
-            let hash = match self.heads.is_reverse(at) {
-                false => {
-                    out |= 1 << at;
-                    state.sessions.hash(&key(&common))
-                }
-                true => {
-                    inwards |= 1 << at;
-                    state.from_outside.hash(key(&common).as_bytes())
-                }
-            };
+            let seed = seeds[(self.inwards >> at & 1) as usize];
+            // Of a packet that is not common any number will do: no branch is cheaper than a right one.
+            let hash = hash_bytes(seed, key(&self.heads.known(at)).as_bytes());
             flows.prefetch(hash);
             self.hashes[at] = hash;
         }
-        (self.out, self.inwards) = (out, inwards);
     }
 
     /// Stage 2, first half: what is known of the flows. Gives a bit for each lane of whose flow nothing is.
@@ -134,7 +124,8 @@ impl Lanes {
     ) -> u32 {
         let mut recalled = 0;
         for at in 0..len.min(BURST) {
-            let (is_known, flow) = flows.recall(self.hashes[at], self.flow_key(at));
+            let (is_known, flow) =
+                flows.recall(self.hashes[at], FlowKey::of(&self.heads.known(at)));
             state.sessions.prefetch_count(flow.session);
             self.set(at, flow);
             recalled |= u32::from(is_known) << at;
@@ -143,7 +134,8 @@ impl Lanes {
         let further = common & !recalled;
         Each(further).for_each(|at| flows.prefetch_further(self.hashes[at]));
         for at in Each(further) {
-            let (is_known, flow) = flows.recall_further(self.hashes[at], self.flow_key(at));
+            let (is_known, flow) =
+                flows.recall_further(self.hashes[at], FlowKey::of(&self.heads.known(at)));
             state.sessions.prefetch_count(flow.session);
             self.set(at, flow);
             recalled |= u32::from(is_known) << at;
@@ -151,11 +143,6 @@ impl Lanes {
         (self.recalled, self.forgotten) = (recalled, flows.forgotten());
         self.ended = state.sessions.ended();
         common & !recalled
-    }
-
-    #[inline(always)]
-    fn flow_key(&self, at: usize) -> FlowKey {
-        FlowKey::new(&key(&self.heads.known(at)), self.inwards >> at & 1 != 0)
     }
 
     /// What is known of a lane's flow.

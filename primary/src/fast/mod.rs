@@ -121,7 +121,9 @@ fn off() -> bool {
 /// the outside end in place of the inside.
 #[inline]
 fn key(common: &Common) -> SessionKey {
-    let words = [common.addresses.to_le_bytes(), common.second.to_le_bytes()];
+    // Without the direction.
+    let second = common.second & 0xff_ffff_ffff;
+    let words = [common.addresses.to_le_bytes(), second.to_le_bytes()];
     zerocopy::transmute!(words)
 }
 

@@ -54,12 +54,12 @@ impl<S: SessionLayout> Gateway<S> {
         range: Range<usize>,
     ) -> usize {
         let run = if OUT { lanes.out } else { lanes.inwards };
-        let mut recalled = lanes.recalled(&self.fast.flows);
+        let mut recalled = run & lanes.recalled(&self.fast.flows);
+        let (outside, outside_mtu) = (self.fast.outside, self.mtu(self.fast.outside));
         for at in range.start..range.end.min(BURST) {
-            if run >> at & 1 == 0 {
-                return at;
-            }
-            if recalled >> at & 1 == 0 && self.find::<OUT>(&shard.state, lanes, at).is_none() {
+            if recalled >> at & 1 == 0
+                && (run >> at & 1 == 0 || self.find::<OUT>(&shard.state, lanes, at).is_none())
+            {
                 return at;
             }
             let (common, becomes) = (lanes.heads.known(at), lanes.becomes(at));
@@ -67,19 +67,25 @@ impl<S: SessionLayout> Gateway<S> {
                 true => common.far(),
                 false => becomes.outside().address(),
             };
-            let exit = self.exit(&shard.state, lanes.hops[at], dst);
-            let Some((port, mac)) = exit.filter(|exit| common.ip_len <= self.mtu(exit.0)) else {
+            let Some((port, mac)) = self.exit(&shard.state, lanes.hops[at], dst) else {
                 return at;
             };
-            if OUT && port != self.fast.outside {
+            let fits = match OUT {
+                true => port == outside && common.ip_len <= outside_mtu,
+                false => common.ip_len <= self.mtu(port),
+            };
+            if !fits {
                 return at;
             }
-            (lanes.ports[at], lanes.macs[at]) = (port, mac);
+            lanes.macs[at] = mac;
+            if !OUT {
+                lanes.ports[at] = port;
+            }
             if common.protocol() == TCP {
                 let sender = if OUT { Sender::Inside } else { Sender::Remote };
                 let known = (becomes.state(), becomes.flags());
                 self.follow(shard, lanes.sessions[at], known, common.flags, sender);
-                recalled = lanes.recalled(&self.fast.flows);
+                recalled = run & lanes.recalled(&self.fast.flows);
             }
         }
         range.end
@@ -88,19 +94,20 @@ impl<S: SessionLayout> Gateway<S> {
     /// The way to `dst` over a next hop, if there is one: the port, and the next Ethernet address.
     #[inline(always)]
     fn exit(&self, state: &State<S>, hop: u16, dst: Ipv4Addr) -> Option<(PortId, u64)> {
-        let Some(router) = state.routes.router(hop) else {
-            return self.on_link(state, hop, dst);
+        let (port, mac) = match state.routes.router(hop) {
+            Some(router) => (router.port, state.neighbours.get_asked(router)?),
+            None => {
+                let port = state.routes.hop(hop)?.port;
+                (port, self.on_link(state, port, dst)?)
+            }
         };
-        let mac = state.neighbours.get_asked(router)?;
-        Some((router.port, in_frame(mac)))
+        Some((port, in_frame(mac)))
     }
 
-    /// The same where the destination itself is on the link.
+    /// The Ethernet address of a neighbour that is no router.
     #[inline(never)]
-    fn on_link(&self, state: &State<S>, hop: u16, dst: Ipv4Addr) -> Option<(PortId, u64)> {
-        let hop = state.routes.hop(hop)?;
-        let mac = state.neighbours.get_word(hop.port, dst)?;
-        Some((hop.port, in_frame(mac)))
+    fn on_link(&self, state: &State<S>, port: PortId, address: Ipv4Addr) -> Option<u64> {
+        state.neighbours.get_word(port, address)
     }
 
     /// The largest packet that may leave by a port; none may by one that does not exist.

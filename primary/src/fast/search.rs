@@ -49,28 +49,28 @@ impl<S: SessionLayout> Gateway<S> {
     ) -> Option<()> {
         let key = key(&lanes.heads.known(at));
         let (hash, candidate) = (lanes.hashes[at], lanes.sessions[at]);
-        let (flow, flow_key) = if OUT {
+        let flow = if OUT {
             let session = state.sessions.confirm(hash, &key, candidate, lanes.ended)?;
-            let flow = Flow {
+            Flow {
                 becomes: S::beginning(state.sessions.first_word(session)),
                 session,
                 hop: lanes.hops[at],
-            };
-            (flow, FlowKey::new(&key, false))
+            }
         } else {
             let (session, inside) = from_outside(state, (hash, candidate), &key)?;
-            let inside_address = inside.inside().address;
-            if self.own.get(inside_address).is_some() {
+            let address = inside.inside().address;
+            if self.own.get(address).is_some() {
                 return None;
             }
             let known = S::beginning(state.sessions.first_word(session));
-            let flow = Flow {
-                becomes: known.with_end(RawEnd::new(inside.inside_addr, inside.inside_port)),
+            let inside = RawEnd::new(inside.inside_addr, inside.inside_port);
+            Flow {
+                becomes: known.with_end(inside),
                 session,
-                hop: state.routes.number(u32::from(inside_address)),
-            };
-            (flow, FlowKey::new(&key, true))
+                hop: state.routes.number(address.into()),
+            }
         };
+        let flow_key = FlowKey::of(&lanes.heads.known(at));
         self.fast.flows.remember(hash, flow_key, flow);
         lanes.set(at, flow);
         Some(())

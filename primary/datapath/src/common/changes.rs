@@ -193,7 +193,7 @@ impl Part<'_> {
             let ports = port | second & 0xffff_0000;
             let turned = (ports >> 16 | ports << 16) & LOW;
             let ports = either(ports, turned, reverse);
-            let udp = 0u64.wrapping_sub(below(second >> 32 ^ u64::from(UDP), 1));
+            let udp = 0u64.wrapping_sub(below(second >> 32 & 0xff ^ u64::from(UDP), 1));
             let old_sum = either(t, p, udp) >> 48;
             // 0xffff changes no sum but that of nothing, which must not be zero.
             let moved = moved + (second & 0xffff ^ 0xffff) + port + 0xffff;
