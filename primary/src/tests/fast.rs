@@ -4,7 +4,11 @@
 use super::frames::{ACK, RST, SYN};
 use super::*;
 use crate::fast::OFF;
+use crate::session::{NO_BINDING, NewSession, SessionKey, SessionLayout};
 use baton_datapath::checksum;
+use baton_datapath::rewrite::End;
+use baton_datapath::tcp_state::TcpState;
+use zerocopy::IntoBytes;
 
 /// Everything that outlives a process, byte by byte.
 const ZONES: [&str; 13] = [
@@ -340,4 +344,65 @@ fn what_another_owner_changed_counts_when_the_shard_comes_back() {
     lab.bench.give_and_get_back();
     let now = lab.out(packet()).src;
     assert_eq!((now.ip(), now.port()), (seen[2].ip(), 9_999));
+}
+
+/// A session that the tables have and the config no longer allows.
+fn stray(lab: &mut Lab, inside: &str, outside: &str, remote: &str) {
+    let end = |text: &str| {
+        let (address, port) = text.split_once(':').unwrap();
+        End {
+            address: address.parse().unwrap(),
+            port: port.parse().unwrap(),
+        }
+    };
+    let new = NewSession {
+        outside: end(outside),
+        state: TcpState::None,
+        flags: 0,
+        binding: NO_BINDING,
+        qos_class: 0,
+        created: 0,
+    };
+    let key = SessionKey::new(17, end(inside), end(remote));
+    let seen = SessionKey::new(17, end(outside), end(remote));
+    let state = &mut lab.bench.shard(0).unwrap().state;
+    let id = state.sessions.insert(key, SessionV2::of(&new)).unwrap();
+    let hash = state.from_outside.hash(seen.as_bytes());
+    state.from_outside.insert(hash, id).unwrap();
+}
+
+#[test]
+fn nor_with_sessions_of_another_config() {
+    for (inside, outside, remote) in [
+        // A host that has become the gateway itself; an outside end that is no longer ours; a remote end that is.
+        ("10.0.0.1:5000", "203.0.113.16:2000", "198.51.100.9:443"),
+        ("10.0.0.7:5000", "203.0.113.99:2000", "198.51.100.9:443"),
+        ("10.0.0.7:5000", "203.0.113.16:2000", "203.0.113.2:443"),
+        ("10.0.0.7:5000", "203.0.113.16:2000", "203.0.113.17:443"),
+    ] {
+        let mut pair = Pair::new(1);
+        pair.each(|lab| {
+            stray(lab, inside, outside, remote);
+            // Somebody says that our addresses are theirs: else they lead nowhere anyhow.
+            lab.bench.learn(PortId(0), [10, 0, 0, 1].into(), Mac(HOST));
+            for own in [2, 17, 99] {
+                lab.bench
+                    .learn(PortId(1), [203, 0, 113, own].into(), Mac(ROUTER));
+            }
+        });
+        for _ in 0..4 {
+            pair.put(
+                &[
+                    (false, FROM_HOST.udp(inside, remote, b"out")),
+                    (true, FROM_ROUTER.udp(remote, outside, b"in")),
+                    (true, FROM_HOST.udp(remote, outside, b"not for us")),
+                ]
+                .map(|(outside, frame)| Sent {
+                    outside,
+                    frame,
+                    unfinished: false,
+                }),
+            );
+        }
+    }
 }
