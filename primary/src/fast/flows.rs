@@ -5,6 +5,9 @@
 //!   a set is a cache line of two entries; who finds no room there may be in the other line of its pair
 //!   | SessionKey, its first byte of padding 1 from outside: 16 | first word: 8 | session: 4 | next hop: 2 | age: 2 |
 //! ```
+//! A flow's set follows from the words of its frames as they lie there, so that it can be asked for before they are
+//! understood: [`FlowCache::home_of`].
+//!
 //! The first word is a record's ([`Beginning`]); of a flow from outside, it has the inside end in place of the outside.
 //!
 //! Invariants:
@@ -20,6 +23,9 @@ use crate::session::{Beginning, SessionKey};
 use baton_datapath::common::Common;
 use baton_shared_state::simd::prefetch;
 use baton_shared_state::sys::memory::prefer_huge_pages;
+use baton_shared_state::table::mix;
+use core::hash::{BuildHasher, Hasher};
+use std::hash::RandomState;
 
 /// Entries at most: 32 MiB.
 const MOST: usize = 1 << 20;
@@ -28,6 +34,8 @@ const MOST: usize = 1 << 20;
 const STUBBORN: u32 = 8;
 /// The bit above a key's protocol, as in [`Common::second`].
 const FROM_OUTSIDE: u32 = 40;
+/// Any number with many bits: addresses must not be zeros where they are multiplied.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 const HOP: u32 = 32;
 const AGE: u32 = 48;
 /// Of an entry that does not count.
@@ -51,6 +59,19 @@ impl FlowKey {
     #[inline(always)]
     pub(crate) fn of(common: &Common) -> FlowKey {
         FlowKey([common.addresses, common.second])
+    }
+
+    /// The addresses as they lie in a frame, the source first; the ports likewise, and the protocol above them.
+    fn in_frame(self) -> (u64, u64) {
+        let FlowKey([addresses, second]) = self;
+        let (ports, protocol) = (second as u32, second & 0xff_0000_0000);
+        match second >> FROM_OUTSIDE {
+            0 => (addresses, u64::from(ports) | protocol),
+            _ => (
+                addresses.rotate_left(32),
+                u64::from(ports.rotate_left(16)) | protocol,
+            ),
+        }
     }
 }
 
@@ -107,6 +128,8 @@ impl Entry {
 pub(crate) struct FlowCache {
     /// A power of two.
     sets: Vec<Set>,
+    /// Keeps others from choosing flows of one set.
+    seed: u64,
     age: u64,
     known: Known,
     forgotten: u32,
@@ -130,6 +153,7 @@ impl FlowCache {
         sets.resize(entries / 2, Set([EMPTY; 2]));
         FlowCache {
             sets,
+            seed: RandomState::new().build_hasher().finish(),
             age: NEVER + 1,
             known: Known::default(),
             forgotten: 0,
@@ -156,28 +180,36 @@ impl FlowCache {
         }
     }
 
-    /// Brings what is known of a flow into the processor's cache. Its hash may be any number that is always the same.
+    /// The set of a flow, by its addresses as they lie in a frame, and its ports with the protocol above them; that is
+    /// on its way into the processor's cache. Any other words have some set, too.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        prefetch(&raw const self.sets[self.home(hash)]);
+    pub(crate) fn home_of(&self, addresses: u64, ports: u64) -> u32 {
+        let set = self.home((addresses, ports));
+        prefetch(&raw const self.sets[set]);
+        set as u32
     }
 
-    /// The same, where it is not in its home set.
     #[inline(always)]
-    pub(crate) fn prefetch_further(&self, hash: u64) {
-        prefetch(&raw const self.sets[self.home(hash) ^ 1]);
+    fn home(&self, (addresses, ports): (u64, u64)) -> usize {
+        mix(addresses ^ ODD, ports ^ self.seed) as usize & (self.sets.len() - 1)
+    }
+
+    /// Brings the set that is left when the home set has no room into the processor's cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_further(&self, home: u32) {
+        prefetch(&raw const self.sets[home as usize ^ 1]);
     }
 
     /// Whether a flow is in its home set; then, what is known of it.
     #[inline(always)]
-    pub(crate) fn recall(&self, hash: u64, key: FlowKey) -> (bool, Flow) {
-        self.recall_in(self.home(hash), key)
+    pub(crate) fn recall(&self, home: u32, key: FlowKey) -> (bool, Flow) {
+        self.recall_in(home as usize, key)
     }
 
     /// The same for the set that is left when the home set has no room.
     #[inline(always)]
-    pub(crate) fn recall_further(&self, hash: u64, key: FlowKey) -> (bool, Flow) {
-        self.recall_in(self.home(hash) ^ 1, key)
+    pub(crate) fn recall_further(&self, home: u32, key: FlowKey) -> (bool, Flow) {
+        self.recall_in(home as usize ^ 1, key)
     }
 
     #[inline(always)]
@@ -194,8 +226,8 @@ impl FlowCache {
     }
 
     /// Keeps what was found out about a flow in this age, if there is room.
-    pub(crate) fn remember(&mut self, hash: u64, key: FlowKey, flow: Flow) {
-        if let Some((set, place)) = self.place_for(hash, key) {
+    pub(crate) fn remember(&mut self, key: FlowKey, flow: Flow) {
+        if let Some((set, place)) = self.place_for(key) {
             self.sets[set].0[place] = Entry {
                 key,
                 becomes: flow.becomes,
@@ -205,8 +237,9 @@ impl FlowCache {
     }
 
     /// Where a flow is or may be put: its set, and the place there.
-    fn place_for(&mut self, hash: u64, key: FlowKey) -> Option<(usize, usize)> {
-        let both = [self.home(hash), self.home(hash) ^ 1];
+    fn place_for(&mut self, key: FlowKey) -> Option<(usize, usize)> {
+        let home = self.home(key.in_frame());
+        let both = [home, home ^ 1];
         let find = |is: &dyn Fn(&Entry) -> bool| {
             let mut sets = both.into_iter();
             sets.find_map(|set| Some((set, self.sets[set].0.iter().position(is)?)))
@@ -222,9 +255,10 @@ impl FlowCache {
     }
 
     /// Forgets a flow (C2).
-    pub(crate) fn forget(&mut self, hash: u64, key: FlowKey) {
+    pub(crate) fn forget(&mut self, key: FlowKey) {
         self.forgotten = self.forgotten.wrapping_add(1);
-        for set in [self.home(hash), self.home(hash) ^ 1] {
+        let home = self.home(key.in_frame());
+        for set in [home, home ^ 1] {
             let Set(entries) = &mut self.sets[set];
             let same = entries.iter_mut().filter(|entry| entry.key == key);
             same.for_each(|entry| *entry = EMPTY);
@@ -236,11 +270,6 @@ impl FlowCache {
     pub(crate) fn forgotten(&self) -> u32 {
         self.forgotten
     }
-
-    #[inline(always)]
-    fn home(&self, hash: u64) -> usize {
-        hash as usize & (self.sets.len() - 1)
-    }
 }
 
 #[cfg(test)]
@@ -248,8 +277,8 @@ mod tests {
     use super::*;
     use baton_datapath::rewrite::End;
 
-    /// More flows than a cache of 64 entries has room for, each with a hash and something known of it.
-    fn flow(n: u32) -> (u64, FlowKey, Flow) {
+    /// More flows than a cache of 64 entries has room for, each with something known of it.
+    fn flow(n: u32) -> (FlowKey, Flow) {
         let end = |port| End {
             address: std::net::Ipv4Addr::from(n),
             port,
@@ -260,23 +289,21 @@ mod tests {
             session: n,
             hop: n as u16,
         };
-        (
-            u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32,
-            key,
-            flow,
-        )
+        (key, flow)
     }
 
-    fn recall(cache: &FlowCache, (hash, key, _): &(u64, FlowKey, Flow)) -> Option<Flow> {
-        let found = [cache.recall(*hash, *key), cache.recall_further(*hash, *key)];
+    fn recall(cache: &FlowCache, (key, _): &(FlowKey, Flow)) -> Option<Flow> {
+        let (addresses, ports) = key.in_frame();
+        let home = cache.home_of(addresses, ports);
+        let found = [cache.recall(home, *key), cache.recall_further(home, *key)];
         let mut known = found.into_iter().filter(|(known, _)| *known);
         known.next().map(|(_, flow)| flow)
     }
 
-    fn known(cache: &FlowCache, flows: &[(u64, FlowKey, Flow)]) -> usize {
+    fn known(cache: &FlowCache, flows: &[(FlowKey, Flow)]) -> usize {
         let found = flows.iter().filter_map(|flow| {
             let found = recall(cache, flow)?;
-            assert_eq!(found, flow.2, "another flow's");
+            assert_eq!(found, flow.1, "another flow's");
             Some(())
         });
         found.count()
@@ -286,8 +313,8 @@ mod tests {
     fn what_is_recalled_is_what_was_remembered_last() {
         let mut cache = FlowCache::new(32);
         let flows: Vec<_> = (0..1_000).map(flow).collect();
-        for (at, &(hash, key, flow)) in flows.iter().enumerate() {
-            cache.remember(hash, key, flow);
+        for (at, &(key, flow)) in flows.iter().enumerate() {
+            cache.remember(key, flow);
             known(&cache, &flows[..=at]);
         }
         let all = known(&cache, &flows);
@@ -297,10 +324,10 @@ mod tests {
             .iter()
             .find(|one| recall(&cache, one).is_some())
             .unwrap();
-        one.2.hop = 7;
-        cache.remember(one.0, one.1, one.2);
-        assert_eq!(recall(&cache, &one), Some(one.2));
-        cache.forget(one.0, one.1);
+        one.1.hop = 7;
+        cache.remember(one.0, one.1);
+        assert_eq!(recall(&cache, &one), Some(one.1));
+        cache.forget(one.0);
         assert_eq!(recall(&cache, &one), None);
         assert_eq!(cache.forgotten(), 1);
     }
@@ -308,12 +335,17 @@ mod tests {
     #[test]
     fn the_two_directions_of_a_key_are_two_flows() {
         let mut cache = FlowCache::new(32);
-        let (hash, out, flow) = flow(3);
+        let (out, flow) = flow(3);
         let FlowKey([first, second]) = out;
         let inwards = FlowKey([first, second | 1 << FROM_OUTSIDE]);
-        cache.remember(hash, out, flow);
-        assert_eq!(recall(&cache, &(hash, out, flow)), Some(flow));
-        assert_eq!(recall(&cache, &(hash, inwards, flow)), None);
+        let (addresses, ports) = out.in_frame();
+        let protocol = ports & 0xff_0000_0000;
+        let ports = u64::from((ports as u32).rotate_left(16));
+        let turned = (addresses.rotate_left(32), ports | protocol);
+        assert_eq!(inwards.in_frame(), turned, "the near end is the receiver");
+        cache.remember(out, flow);
+        assert_eq!(recall(&cache, &(out, flow)), Some(flow));
+        assert_eq!(recall(&cache, &(inwards, flow)), None);
     }
 
     #[test]
@@ -327,8 +359,8 @@ mod tests {
             cache.renew(Known { gains: 1, routes });
         };
         for _ in 0..3 {
-            for &(hash, key, flow) in &flows {
-                cache.remember(hash, key, flow);
+            for &(key, flow) in &flows {
+                cache.remember(key, flow);
             }
             assert!(known(&cache, &flows) > 24);
             for _ in 0..LAST_AGE {

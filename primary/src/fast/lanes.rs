@@ -1,7 +1,7 @@
 //! The packets of a burst on their way through the fast path, a column for each thing known of them.
 
+use super::Fast;
 use super::flows::{Flow, FlowCache, FlowKey};
-use super::{Fast, key};
 use crate::gateway::Gateway;
 use crate::session::{Beginning, SessionLayout};
 use crate::state::State;
@@ -10,9 +10,8 @@ use baton_datapath::common::{Changes, Ethernet, Heads, WINDOW};
 use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::mbuf::CSUM_PARTIAL;
-use baton_shared_state::table::{NO_ID, hash_bytes};
+use baton_shared_state::table::NO_ID;
 use core::ops::Range;
-use zerocopy::IntoBytes;
 
 /// The packets of a burst, as each stage leaves them to the next.
 #[derive(Debug)]
@@ -21,7 +20,8 @@ pub(super) struct Lanes {
     /// A bit for each lane of a packet that may be common, by its way.
     pub(super) out: u32,
     pub(super) inwards: u32,
-    pub(super) hashes: [u64; BURST],
+    /// The home sets of the flows.
+    homes: [u32; BURST],
     /// A bit for each lane whose flow was recalled, when so many had been forgotten.
     recalled: u32,
     forgotten: u32,
@@ -46,7 +46,7 @@ impl Default for Lanes {
             heads: Heads::default(),
             out: 0,
             inwards: 0,
-            hashes: [0; BURST],
+            homes: [0; BURST],
             recalled: 0,
             forgotten: 0,
             sessions: [NO_ID; BURST],
@@ -57,6 +57,17 @@ impl Default for Lanes {
             changes: Changes::default(),
         }
     }
+}
+
+/// Addresses, and ports with the protocol above them, if a packet is common.
+#[inline(always)]
+fn ends_in(window: &[u8; WINDOW]) -> (u64, u64) {
+    let word = |at: usize| {
+        let bytes = window.get(at..at + 8).and_then(|bytes| bytes.first_chunk());
+        u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
+    };
+    let protocol = word(20) << 8 & 0xff_0000_0000;
+    (word(26), word(34) & 0xffff_ffff | protocol)
 }
 
 /// Lanes by their bits, the lowest first.
@@ -74,7 +85,7 @@ impl Iterator for Each {
 }
 
 impl Lanes {
-    /// Stage 1, first half: what the frames say.
+    /// Stage 1: what the frames say; the sets of their flows are asked for.
     #[inline(never)]
     pub(super) fn read(&mut self, fast: &Fast, burst: &Burst) {
         let len = burst.len().min(BURST);
@@ -87,31 +98,15 @@ impl Lanes {
             });
             match known {
                 Some((gate, window, len)) => {
+                    let (addresses, ports) = ends_in(window);
+                    self.homes[at] = fast.flows.home_of(addresses, ports);
                     self.heads.put(at, window, len, &gate.station);
                 }
                 None => self.heads.skip(at),
             }
         }
         self.heads.read(len, fast.path);
-    }
-
-    /// Stage 1, second half: the hash of each packet's session.
-    #[inline(never)]
-    pub(super) fn hash<S: SessionLayout>(
-        &mut self,
-        flows: &FlowCache,
-        state: &State<S>,
-        len: usize,
-    ) {
         [self.out, self.inwards] = self.heads.common();
-        let seeds = [state.sessions.seed(), state.from_outside.seed()];
-        for at in 0..len.min(BURST) {
-            let seed = seeds[(self.inwards >> at & 1) as usize];
-            // Of a packet that is not common any number will do: no branch is cheaper than a right one.
-            let hash = hash_bytes(seed, key(&self.heads.known(at)).as_bytes());
-            flows.prefetch(hash);
-            self.hashes[at] = hash;
-        }
     }
 
     /// Stage 2, first half: what is known of the flows. Gives a bit for each lane of whose flow nothing is.
@@ -124,18 +119,17 @@ impl Lanes {
     ) -> u32 {
         let mut recalled = 0;
         for at in 0..len.min(BURST) {
-            let (is_known, flow) =
-                flows.recall(self.hashes[at], FlowKey::of(&self.heads.known(at)));
+            let (is_known, flow) = flows.recall(self.homes[at], FlowKey::of(&self.heads.known(at)));
             state.sessions.prefetch_count(flow.session);
             self.set(at, flow);
             recalled |= u32::from(is_known) << at;
         }
         let common = self.out | self.inwards;
         let further = common & !recalled;
-        Each(further).for_each(|at| flows.prefetch_further(self.hashes[at]));
+        Each(further).for_each(|at| flows.prefetch_further(self.homes[at]));
         for at in Each(further) {
             let (is_known, flow) =
-                flows.recall_further(self.hashes[at], FlowKey::of(&self.heads.known(at)));
+                flows.recall_further(self.homes[at], FlowKey::of(&self.heads.known(at)));
             state.sessions.prefetch_count(flow.session);
             self.set(at, flow);
             recalled |= u32::from(is_known) << at;

@@ -2,8 +2,8 @@
 //! there, with a next hop that is known ([`Common`]).
 //!
 //! ```text
-//! stage 1  read      all packets: which are common, by columns of words
-//!          hash      each packet: its session's hash; its line of the flow cache is asked for
+//! stage 1  read      each packet: its line of the flow cache is asked for;
+//!                    all packets: which are common, by columns of words
 //! stage 2  recall    each packet: what is known of its flow; the session's hot words are asked for
 //!          look_up   those of whose flow nothing is: the likely row and the next hop; key and record are asked for
 //! stage 3  send_all  the packets in their order, by runs of common ones of one direction:
@@ -40,7 +40,6 @@ use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
 use flows::{FlowCache, FlowKey, Known};
 use lanes::Lanes;
-use zerocopy::IntoBytes;
 
 /// A port, as the fast path asks about it.
 #[derive(Clone, Copy, Debug)]
@@ -94,10 +93,8 @@ impl Fast {
             return;
         };
         let outside = seen_from_outside(&key, &session);
-        let hash = state.sessions.hash(&key);
-        self.flows.forget(hash, FlowKey::new(&key, false));
-        let hash = state.from_outside.hash(outside.as_bytes());
-        self.flows.forget(hash, FlowKey::new(&outside, true));
+        self.flows.forget(FlowKey::new(&key, false));
+        self.flows.forget(FlowKey::new(&outside, true));
     }
 }
 
@@ -138,7 +135,6 @@ impl<S: SessionLayout> Gateway<S> {
         });
         let mut lanes = self.fast.lanes.take().unwrap_or_default();
         lanes.read(&self.fast, burst);
-        lanes.hash(&self.fast.flows, state, len);
         let unknown = lanes.recall(&self.fast.flows, state, len);
         if unknown != 0 {
             self.look_up(state, &mut lanes, unknown);

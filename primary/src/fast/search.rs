@@ -12,6 +12,7 @@ use baton_shared_state::BURST;
 use baton_shared_state::lpm::NO_ROUTE;
 use baton_shared_state::table::NO_ID;
 use std::net::Ipv4Addr;
+use zerocopy::IntoBytes;
 
 impl<S: SessionLayout> Gateway<S> {
     /// The likely rows of the lanes at the bits of `unknown`, and the next hops of those from inside.
@@ -22,18 +23,18 @@ impl<S: SessionLayout> Gateway<S> {
             if self.own.get(far).is_some() {
                 lanes.out &= !(1 << at);
             }
-            state.sessions.prefetch_hash(lanes.hashes[at]);
+            state.sessions.prefetch_hash(out_hash(state, lanes, at));
             state.routes.prefetch(far.into());
         }
         for at in Each(unknown & lanes.inwards) {
             if self.own.get(lanes.heads.known(at).near()) != Some(TRANSLATED) {
                 lanes.inwards &= !(1 << at);
             }
-            state.from_outside.prefetch(lanes.hashes[at]);
+            state.from_outside.prefetch(in_hash(state, lanes, at));
         }
         look_up_outwards(state, lanes, unknown & lanes.out);
         for at in Each(unknown & lanes.inwards) {
-            let candidate = state.from_outside.candidate(lanes.hashes[at]);
+            let candidate = state.from_outside.candidate(in_hash(state, lanes, at));
             state.sessions.prefetch(candidate);
             lanes.sessions[at] = candidate;
         }
@@ -48,8 +49,9 @@ impl<S: SessionLayout> Gateway<S> {
         at: usize,
     ) -> Option<()> {
         let key = key(&lanes.heads.known(at));
-        let (hash, candidate) = (lanes.hashes[at], lanes.sessions[at]);
+        let candidate = lanes.sessions[at];
         let flow = if OUT {
+            let hash = out_hash(state, lanes, at);
             let session = state.sessions.confirm(hash, &key, candidate, lanes.ended)?;
             Flow {
                 becomes: S::beginning(state.sessions.first_word(session)),
@@ -57,6 +59,7 @@ impl<S: SessionLayout> Gateway<S> {
                 hop: lanes.hops[at],
             }
         } else {
+            let hash = in_hash(state, lanes, at);
             let (session, inside) = from_outside(state, (hash, candidate), &key)?;
             let address = inside.inside().address;
             if self.own.get(address).is_some() {
@@ -71,10 +74,23 @@ impl<S: SessionLayout> Gateway<S> {
             }
         };
         let flow_key = FlowKey::of(&lanes.heads.known(at));
-        self.fast.flows.remember(hash, flow_key, flow);
+        self.fast.flows.remember(flow_key, flow);
         lanes.set(at, flow);
         Some(())
     }
+}
+
+/// The hash of a packet from inside.
+#[inline(always)]
+fn out_hash<S: SessionLayout>(state: &State<S>, lanes: &Lanes, at: usize) -> u64 {
+    state.sessions.hash(&key(&lanes.heads.known(at)))
+}
+
+/// The hash of a packet from outside.
+#[inline(always)]
+fn in_hash<S: SessionLayout>(state: &State<S>, lanes: &Lanes, at: usize) -> u64 {
+    let key = key(&lanes.heads.known(at));
+    state.from_outside.hash(key.as_bytes())
 }
 
 /// Those from inside, in bulk.
@@ -84,7 +100,7 @@ fn look_up_outwards<S: SessionLayout>(state: &State<S>, lanes: &mut Lanes, out: 
     let mut addresses = [0; BURST];
     let len = out.count_ones() as usize;
     for (to, at) in Each(out).enumerate() {
-        hashes[to] = lanes.hashes[at];
+        hashes[to] = out_hash(state, lanes, at);
         addresses[to] = Ipv4Addr::into(lanes.heads.known(at).far());
     }
     state.sessions.candidates(&hashes[..len], &mut ids[..len]);

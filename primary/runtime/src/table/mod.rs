@@ -75,12 +75,6 @@ const IDS_AHEAD: u32 = 4;
 const MOST_BYTES: usize = 512;
 
 impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
-    /// What [`Table::hash`] begins with; it is [`hash_bytes`].
-    #[inline]
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-
     /// The hash of a key in this table.
     #[inline]
     pub fn hash(&self, key: &K) -> u64 {

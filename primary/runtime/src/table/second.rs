@@ -23,12 +23,6 @@ pub struct SecondIndex<L> {
 }
 
 impl<L: Leads> SecondIndex<L> {
-    /// What [`SecondIndex::hash`] begins with; it is [`hash_bytes`].
-    #[inline]
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-
     /// The hash under which `bytes` are to be found.
     #[inline]
     pub fn hash(&self, bytes: &[u8]) -> u64 {
