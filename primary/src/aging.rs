@@ -167,6 +167,7 @@ impl<S: SessionLayout> Gateway<S> {
             }
         }
         for id in aging.expired.drain(..) {
+            self.fast.forget(state, id);
             state.close(id, &mut translator.pool);
         }
     }

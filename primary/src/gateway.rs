@@ -104,11 +104,12 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
     fn new(config: &Self::Config, setup: &Setup) -> Result<Self> {
         let settings = Settings::new(config, setup)?;
         let routers = links::routers(setup);
+        let sessions = places(Self::capacity(config, "nat.session"), setup.shards());
         let arp_bucket = (0..=u8::MAX).find(|&bucket| setup.bucket_owner(bucket) == 0);
         Ok(Gateway {
             links: links::links(setup),
             own: Own::new(setup, settings.nat.as_ref()),
-            fast: Fast::new(setup, settings.nat.as_ref()),
+            fast: Fast::new(setup, settings.nat.as_ref(), sessions),
             nat: settings.nat.map(|nat| Translator::new(nat, setup)),
             qos: config.qos.clone(),
             complaints: TokenBucket::new(COMPLAINTS.0, COMPLAINTS.1, 0),
@@ -117,10 +118,7 @@ impl<S: SessionLayout> Datapath for Gateway<S> {
             shard: setup.shard(),
             shards: setup.shards(),
             arp_bucket: arp_bucket.unwrap_or_default(),
-            aging: Aging::new(places(
-                Self::capacity(config, "nat.session"),
-                setup.shards(),
-            )),
+            aging: Aging::new(sessions),
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`config`] the `[gateway]` table; [`links`] ports and routes; [`drops`] why packets are dropped.
 //! - [`session`] and [`state`]: what outlives a process, in both released versions.
-//! - [`gateway`] the stages of a burst; `fast` the common case, `classify`, `translate`, `errors`, `local` each stage's work;
+//! - [`gateway`] the stages of a burst; `fast` the common case, with its flow cache, `classify`, `translate`, `errors`, `local` each stage's work;
 //!   [`port_pool`] and `aging` the life of bindings and sessions.
 //!
 //! Two programs are made of it: `baton-gateway` (2.0.0) and `baton-gateway-1` (1.0.0). They differ

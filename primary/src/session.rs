@@ -215,6 +215,13 @@ impl Beginning {
         RawEnd::of_word(self.0)
     }
 
+    /// The same with another end.
+    #[inline]
+    #[must_use]
+    pub fn with_end(self, end: RawEnd) -> Beginning {
+        Beginning(self.0 ^ self.outside().word() ^ end.word())
+    }
+
     /// How far a TCP connection has come.
     #[inline]
     #[must_use]

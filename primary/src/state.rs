@@ -238,10 +238,8 @@ impl<S: SessionLayout> State<S> {
         let Some((key, session)) = self.sessions.get(id) else {
             return;
         };
-        let Known {
-            outside, binding, ..
-        } = session.known();
-        let asked = SessionKey::new(key.protocol, outside, key.remote());
+        let Known { binding, .. } = session.known();
+        let asked = seen_from_outside(&key, &session);
         let hash = self.from_outside.hash(asked.as_bytes());
         self.from_outside.remove(hash, id);
         self.sessions.remove(id);
@@ -286,7 +284,7 @@ impl<S: SessionLayout> State<S> {
             let mut rows = Vec::new();
             let all = self.sessions.capacity();
             self.sessions.scan(0, all, |id, key, session| {
-                let asked = SessionKey::new(key.protocol, session.known().outside, key.remote());
+                let asked = seen_from_outside(&key, &session);
                 rows.push((self.from_outside.hash(asked.as_bytes()), id));
             });
             // As many entries as ids: what was indexed before fits again.
@@ -362,6 +360,11 @@ impl<S: SessionLayout> State<S> {
             self.bindings.rewrite(id, &binding);
         }
     }
+}
+
+/// A session's key with the outside end in place of the inside.
+pub(crate) fn seen_from_outside<S: SessionLayout>(key: &SessionKey, session: &S) -> SessionKey {
+    SessionKey::new(key.protocol, session.known().outside, key.remote())
 }
 
 /// Whether a session is what `asked`, with the outside end in place of the inside, names.

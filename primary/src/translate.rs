@@ -289,6 +289,7 @@ impl<S: SessionLayout> Gateway<S> {
     #[inline(never)]
     fn turn(&mut self, shard: &mut Shard<Self>, id: u32, next: TcpState) {
         let session = shard.state.sessions.value(id);
+        self.fast.forget(&shard.state, id);
         shard.state.sessions.rewrite(id, &session.with_state(next));
         self.watch(shard, id, TCP, next);
     }

@@ -211,6 +211,18 @@ pub enum PortError {
         /// Buffers wanted.
         needed: u32,
     },
+    /// A template that no buffer has room for.
+    #[error(
+        "port {port}: frames of {found} bytes do not fit a buffer, which has room for {room}; give a shorter template= or size="
+    )]
+    TemplateTooLong {
+        /// The port.
+        port: String,
+        /// Bytes of the template.
+        found: usize,
+        /// Bytes behind a buffer's headroom.
+        room: usize,
+    },
     /// A file that cannot be opened, read or written.
     #[error("file {path:?}: {op}: {source}")]
     File {

@@ -59,6 +59,14 @@ pub(crate) fn adopt(
         Some(frame) => frame,
         None => udp_frame(own_mac(spec), number(spec, "size", DEFAULT_SIZE)),
     };
+    let room = (pool.chunk() as usize).saturating_sub(pool.headroom().into());
+    if template.len().max(SHORT) > room {
+        return Err(PortError::TemplateTooLong {
+            port: spec.name.clone(),
+            found: template.len().max(SHORT),
+            room,
+        });
+    }
     let flows = flows(&template, number(spec, "flows", 1), spec.switch("spread"));
     Ok(Box::new(NullPort {
         hand: Hand {

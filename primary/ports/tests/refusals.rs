@@ -193,6 +193,32 @@ fn a_tap_of_another_kind_or_owner_is_refused() {
 }
 
 #[test]
+fn a_template_that_no_buffer_has_room_for_is_refused_before_the_first_poll() {
+    let mut rig = Rig::new("net_null0").expect("the port can be made");
+    let room = rig.pool.chunk() as usize - usize::from(rig.pool.headroom());
+    for (size, fits) in [(room, true), (room + 1, false)] {
+        // A vdev string does not get that far.
+        let frame = "00".repeat(size);
+        rig.spec.params.insert("template".to_owned(), frame);
+        let cursors = Region::private(cursors_bytes(&rig.spec));
+        create(&rig.spec, &rig.pool, cursors).expect("the port can be made");
+        match adopt(&rig.spec, 0, &|_: &str| None, &rig.pool, cursors) {
+            Ok(mut port) => {
+                assert!(fits, "{size} of {room} bytes");
+                assert_eq!(port.rx_burst(&mut rig.pool.cache(0), &mut [0; 4]), 4);
+            }
+            Err(why) => {
+                let said = why.to_string();
+                assert!(!fits && said.contains(&room.to_string()), "{said}");
+                assert!(said.contains("shorter template"), "{said}");
+            }
+        }
+    }
+    let said = refused(&format!("net_null0,template={}", "00".repeat(1515)));
+    assert!(said.contains("14 to 1514 bytes"), "{said}");
+}
+
+#[test]
 fn a_descriptor_that_was_not_handed_over_is_named() {
     let rig = Rig::new("net_ring0").unwrap();
     let none: HashMap<String, OwnedFd> = HashMap::new();

@@ -7,17 +7,21 @@ use crate::mailbox::Mailbox;
 use crate::neighbours::Neighbours;
 use crate::open_ports;
 use crate::resolve::Authority;
+use crate::routes;
 use crate::setup::{Mac, PortId};
+use crate::shard::Shard;
 use crate::tenancy::Lcore;
 use crate::tenant::{Standing, Tenant};
+use crate::zone::Gain;
 use baton_ports::net_ring::Peer;
 use baton_shared_state::arena::{Arena, ArenaSpec};
 use baton_shared_state::directory::Directory;
 use baton_shared_state::ledger::Ledger;
 use baton_shared_state::lifeline::Lifelines;
+use baton_shared_state::lpm::LpmWriter;
 use baton_shared_state::mbuf::{Packet, PartialCsum};
 use baton_shared_state::mempool::{Cache, Pool};
-use baton_shared_state::{BURST, CHUNK, CONTROL_SHARD, LCORES_PER_TENANT, sys};
+use baton_shared_state::{BURST, CHUNK, CONTROL_SHARD, LCORES_PER_TENANT, Region, sys};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -150,18 +154,42 @@ impl<D: Datapath> Bench<D> {
         Some(&mut run.datapath)
     }
 
+    /// A shard, as its datapath sees it.
+    pub fn shard(&mut self, shard: u16) -> Option<&mut Shard<D>> {
+        let runs = self.lcore.runs.iter_mut();
+        let mut shards = runs.map(|run| &mut run.shard);
+        shards.find(|other| other.index() == shard)
+    }
+
+    /// Gives all shards away and gets them back.
+    pub fn give_and_get_back(&mut self) {
+        for run in &mut self.lcore.runs {
+            run.release();
+            run.gain(Gain::Handed);
+            run.resume();
+        }
+    }
+
     /// Teaches a neighbour.
     ///
     /// # Panics
     /// When the program has no zone of neighbours.
     pub fn learn(&self, port: PortId, address: Ipv4Addr, mac: Mac) {
-        let zones = &self
-            .tenant
-            .attached
-            .as_ref()
-            .expect("a bench is attached")
-            .zones;
-        Neighbours::over(zones["neighbour"].region).learn(port, address, mac, 1);
+        Neighbours::over(self.region("neighbour")).learn(port, address, mac, 1);
+    }
+
+    /// Announces a route to a next hop, by its number among those of the config, or withdraws one.
+    ///
+    /// # Panics
+    /// When the program has no zone of routes, or no room in it.
+    pub fn route(&self, prefix: Ipv4Addr, len: u8, hop: Option<u16>) {
+        let writer = LpmWriter::resume(self.region(routes::ZONE));
+        let mut writer = writer.expect("routes were made");
+        let done = match hop {
+            Some(hop) => writer.insert(prefix.into(), len, hop),
+            None => writer.delete(prefix.into(), len).map(drop),
+        };
+        done.expect("room for a route");
     }
 
     /// The far end of port number `port`, a `net_ring`; its buffers come from a cache of its own.
@@ -202,9 +230,13 @@ impl<D: Datapath> Bench<D> {
     /// # Panics
     /// When the program has no such zone.
     pub fn zone(&self, name: &str) -> Vec<u8> {
-        let attached = self.tenant.attached.as_ref().expect("a bench is attached");
-        let region = attached.zones[name].region;
+        let region = self.region(name);
         region.to_vec(0, region.len())
+    }
+
+    fn region(&self, zone: &str) -> Region {
+        let attached = self.tenant.attached.as_ref().expect("a bench is attached");
+        attached.zones[zone].region
     }
 
     /// Drop counters by name.

@@ -39,6 +39,7 @@ pub struct Routes {
     hops: Vec<NextHop>,
     /// The routers that the next hops are, by the same numbers; `None` where the destination is on the link.
     routers: Vec<Option<Asked>>,
+    builds: u32,
 }
 
 /// What the zone of a config's routes must have room for: the /24 networks with longer prefixes.
@@ -89,6 +90,7 @@ impl Routes {
             lpm,
             hops: Vec::new(),
             routers: Vec::new(),
+            builds: 0,
         })
     }
 
@@ -138,6 +140,7 @@ impl Routes {
             .then(|| Lpm::create(self.region, groups).ok())
             .flatten();
         let mut numbers = HashMap::new();
+        self.builds = self.builds.wrapping_add(1);
         self.hops.clear();
         for (address, len, hop) in prefixes {
             let number = *numbers.entry(hop).or_insert_with(|| {
@@ -179,6 +182,13 @@ impl Routes {
     #[inline]
     pub fn number(&self, dst: u32) -> u16 {
         self.lpm.lookup(dst).unwrap_or(NO_ROUTE)
+    }
+
+    /// Something that is another after each change of the routes: numbers that were looked up since it was read may
+    /// be kept while it stays.
+    #[inline]
+    pub fn changes(&self) -> (u32, u32) {
+        (self.lpm.changes(), self.builds)
     }
 
     /// A next hop by its number.

@@ -61,7 +61,38 @@ impl Stage {
 mod tests {
     use super::*;
     use baton_shared_state::Region;
+    use baton_shared_state::mbuf::Chain;
     use baton_shared_state::mempool::Pool;
+
+    #[test]
+    fn one_that_is_not_plain_after_its_change_is_left_and_what_is_behind_it_can_go_on() {
+        let meta = Region::private(Pool::meta_bytes(64));
+        let data = Region::private(Pool::data_bytes(64, 2048));
+        let pool = Pool::create(meta, data, 2048).expect("a pool");
+        let mut cache = pool.cache(0);
+        let mut packets: [Option<Packet>; 5] = core::array::from_fn(|_| cache.alloc());
+        // Its bytes are read by a clone.
+        let mut chain = Chain::of(cache.alloc().expect("a buffer"));
+        let clone = chain.clone(&mut cache).expect("a buffer");
+        let mut shared = Some(Packet::from_raw(chain.into_raw(), pool));
+        let plain: Vec<u32> = packets.iter().flatten().map(Packet::index).collect();
+        let mut stage = Stage::default();
+        let mut change = |at, packet: &mut Packet| {
+            if let Some(other) = shared.as_mut().filter(|_| at == 2) {
+                core::mem::swap(packet, other);
+            }
+        };
+        assert_eq!(stage.put_each(&mut packets, 0, &mut change), 2);
+        let left = packets[2].take().expect("it was left");
+        assert!(!left.line().is_plain());
+        assert_eq!(stage.put_each(&mut packets, 3, &mut change), 5);
+        assert_eq!(
+            stage.mbufs[..stage.len],
+            [plain[0], plain[1], plain[3], plain[4]]
+        );
+        cache.free_packets(&[left.into_raw(), clone.into_raw()]);
+        cache.free_packets(&shared.map(Packet::into_raw).into_iter().collect::<Vec<_>>());
+    }
 
     #[test]
     fn each_is_changed_once_and_taken_in_order_until_it_is_full() {

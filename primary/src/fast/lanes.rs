@@ -1,8 +1,9 @@
 //! The packets of a burst on their way through the fast path, a column for each thing known of them.
 
-use super::{Fast, Way};
+use super::Fast;
+use super::flows::{Flow, FlowCache, FlowKey};
 use crate::gateway::Gateway;
-use crate::session::SessionLayout;
+use crate::session::{Beginning, SessionLayout};
 use crate::state::State;
 use baton::prelude::{Burst, PortId, Shard};
 use baton_datapath::common::{Changes, Ethernet, Heads, WINDOW};
@@ -16,35 +17,40 @@ use core::ops::Range;
 #[derive(Debug)]
 pub(super) struct Lanes {
     pub(super) heads: Heads,
-    pub(super) ways: [Way; BURST],
-    pub(super) destinations: [u32; BURST],
-    pub(super) hashes: [u64; BURST],
-    /// The rows that the hashes lead to, or [`NO_ID`]; not yet compared. Of a run that is planned, its sessions.
-    pub(super) candidates: [u32; BURST],
+    /// A bit for each lane of a packet that may be common, by its way.
+    pub(super) out: u32,
+    pub(super) inwards: u32,
+    /// The home sets of the flows.
+    homes: [u32; BURST],
+    /// A bit for each lane whose flow was recalled, when so many had been forgotten.
+    recalled: u32,
+    forgotten: u32,
+    /// The rows of the flows that were recalled; of the others those that the hashes lead to, or [`NO_ID`], not yet
+    /// compared. Of a run that is planned, its sessions.
+    pub(super) sessions: [u32; BURST],
     /// How many rows had ended when these were named.
     pub(super) ended: u32,
-    /// Up to which lane the rows of a run outwards are compared, and how many had ended then.
-    pub(super) compared: (usize, u32),
-    /// The next hops' numbers.
+    /// What is known of the flows: the next hops' numbers, and what they become.
     pub(super) hops: [u16; BURST],
-    /// What is planned for the packets of a run. Where they go: the next Ethernet address, and if they come from
-    /// outside, the port.
+    pub(super) changes: Changes,
+    /// Where the packets of a run go: the next Ethernet address, and if they come from outside, the port.
     pub(super) macs: [u64; BURST],
     pub(super) ports: [PortId; BURST],
-    /// And what they become.
-    pub(super) changes: Changes,
 }
+
+const _: () = assert!(BURST == u32::BITS as usize);
 
 impl Default for Lanes {
     fn default() -> Lanes {
         Lanes {
             heads: Heads::default(),
-            ways: [Way::Whole; BURST],
-            destinations: [0; BURST],
-            hashes: [0; BURST],
-            candidates: [NO_ID; BURST],
+            out: 0,
+            inwards: 0,
+            homes: [0; BURST],
+            recalled: 0,
+            forgotten: 0,
+            sessions: [NO_ID; BURST],
             ended: 0,
-            compared: (0, 0),
             hops: [NO_ROUTE; BURST],
             macs: [0; BURST],
             ports: [PortId(u16::MAX); BURST],
@@ -53,17 +59,35 @@ impl Default for Lanes {
     }
 }
 
-/// Where a packet goes, if it is common.
+/// Addresses, and ports with the protocol above them, if a packet is common.
 #[inline(always)]
-fn destination(window: &[u8; WINDOW]) -> u32 {
-    let [.., a, b, c, d] = *window.first_chunk::<34>().unwrap_or(&[0; 34]);
-    u32::from_be_bytes([a, b, c, d])
+fn ends_in(window: &[u8; WINDOW]) -> (u64, u64) {
+    let word = |at: usize| {
+        let bytes = window.get(at..at + 8).and_then(|bytes| bytes.first_chunk());
+        u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
+    };
+    let protocol = word(20) << 8 & 0xff_0000_0000;
+    (word(26), word(34) & 0xffff_ffff | protocol)
+}
+
+/// Lanes by their bits, the lowest first.
+pub(super) struct Each(pub(super) u32);
+
+impl Iterator for Each {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let at = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (at < BURST).then_some(at)
+    }
 }
 
 impl Lanes {
-    /// Stage 1, first half: what the frames say.
+    /// Stage 1: what the frames say; the sets of their flows are asked for.
     #[inline(never)]
-    pub(super) fn read<S: SessionLayout>(&mut self, fast: &Fast, state: &State<S>, burst: &Burst) {
+    pub(super) fn read(&mut self, fast: &Fast, burst: &Burst) {
         let len = burst.len().min(BURST);
         for at in 0..len {
             let known = burst.get(at).and_then(|packet| {
@@ -74,16 +98,68 @@ impl Lanes {
             });
             match known {
                 Some((gate, window, len)) => {
-                    if gate.way == Way::Out {
-                        state.routes.prefetch(destination(window));
-                    }
+                    let (addresses, ports) = ends_in(window);
+                    self.homes[at] = fast.flows.home_of(addresses, ports);
                     self.heads.put(at, window, len, &gate.station);
-                    self.ways[at] = gate.way;
                 }
                 None => self.heads.skip(at),
             }
         }
         self.heads.read(len, fast.path);
+        [self.out, self.inwards] = self.heads.common();
+    }
+
+    /// Stage 2, first half: what is known of the flows. Gives a bit for each lane of whose flow nothing is.
+    #[inline(never)]
+    pub(super) fn recall<S: SessionLayout>(
+        &mut self,
+        flows: &FlowCache,
+        state: &State<S>,
+        len: usize,
+    ) -> u32 {
+        let mut recalled = 0;
+        for at in 0..len.min(BURST) {
+            let (is_known, flow) = flows.recall(self.homes[at], FlowKey::of(&self.heads.known(at)));
+            state.sessions.prefetch_count(flow.session);
+            self.set(at, flow);
+            recalled |= u32::from(is_known) << at;
+        }
+        let common = self.out | self.inwards;
+        let further = common & !recalled;
+        Each(further).for_each(|at| flows.prefetch_further(self.homes[at]));
+        for at in Each(further) {
+            let (is_known, flow) =
+                flows.recall_further(self.homes[at], FlowKey::of(&self.heads.known(at)));
+            state.sessions.prefetch_count(flow.session);
+            self.set(at, flow);
+            recalled |= u32::from(is_known) << at;
+        }
+        (self.recalled, self.forgotten) = (recalled, flows.forgotten());
+        self.ended = state.sessions.ended();
+        common & !recalled
+    }
+
+    /// What is known of a lane's flow.
+    #[inline(always)]
+    pub(super) fn set(&mut self, at: usize, flow: Flow) {
+        self.changes.set(at, flow.becomes.0);
+        self.sessions[at] = flow.session;
+        self.hops[at] = flow.hop;
+    }
+
+    /// What the packet of a lane becomes, of which something is known.
+    #[inline(always)]
+    pub(super) fn becomes(&self, at: usize) -> Beginning {
+        Beginning(self.changes.new_end(at))
+    }
+
+    /// A bit for each lane whose flow was recalled, if nothing was forgotten since.
+    #[inline(always)]
+    pub(super) fn recalled(&self, flows: &FlowCache) -> u32 {
+        match self.forgotten == flows.forgotten() {
+            true => self.recalled,
+            false => 0,
+        }
     }
 
     /// Counts the packets at `range`, which are planned.
@@ -92,7 +168,7 @@ impl Lanes {
         let (sessions, now_s) = (&shard.state.sessions, shard.now_s());
         for at in range.start..range.end.min(BURST) {
             let bytes = self.heads.known(at).ip_len;
-            sessions.count(self.candidates[at], 1, bytes.into(), now_s);
+            sessions.count(self.sessions[at], 1, bytes.into(), now_s);
         }
     }
 
@@ -117,33 +193,5 @@ impl Lanes {
             let frame = packet.data_mut();
             self.changes.write(at % BURST, frame, ethernet);
         });
-    }
-
-    /// Stage 2. Not inlined, as the other stages: each has the registers to itself.
-    #[inline(never)]
-    pub(super) fn look_up<S: SessionLayout>(&mut self, state: &State<S>, len: usize) {
-        let len = len.min(BURST);
-        self.ended = state.sessions.ended();
-        self.compared = (0, self.ended);
-        state
-            .routes
-            .lookup_burst(&self.destinations[..len], &mut self.hops[..len]);
-        let outwards = |all, way: &Way| all & (*way == Way::Out);
-        if self.ways[..len].iter().fold(true, outwards) {
-            let (hashes, out) = (&self.hashes[..len], &mut self.candidates[..len]);
-            return state.sessions.candidates(hashes, out);
-        }
-        for at in 0..len {
-            let hash = self.hashes[at];
-            match self.ways[at] {
-                Way::Whole => {}
-                Way::Out => self.candidates[at] = state.sessions.candidate(hash),
-                Way::In => {
-                    let candidate = state.from_outside.candidate(hash);
-                    state.sessions.prefetch(candidate);
-                    self.candidates[at] = candidate;
-                }
-            }
-        }
     }
 }

@@ -2,12 +2,12 @@
 //! there, with a next hop that is known ([`Common`]).
 //!
 //! ```text
-//! stage 1  read      all packets: which are common, by columns of words; the route is asked for
-//!          direct    each packet: its way, its session's hash; the index line is asked for
-//! stage 2  look_up   each packet: the likely row and the next hop; the row's key is asked for
+//! stage 1  read      each packet: its line of the flow cache is asked for;
+//!                    all packets: which are common, by columns of words
+//! stage 2  recall    each packet: what is known of its flow; the session's hot words are asked for
+//!          look_up   those of whose flow nothing is: the likely row and the next hop; key and record are asked for
 //! stage 3  send_all  the packets in their order, by runs of common ones of one direction:
-//!          plan      each packet: its row is compared, the record is asked for;
-//!                    each packet: its exit and new end, the hot words are asked for
+//!          plan      each packet: its exit and new end; if it was looked up, its row is compared
 //!          compute   all of the run: checksums, addresses and ports, by columns
 //!          count     each packet
 //!          let_out   each packet: it gets its new bytes, and leaves
@@ -23,21 +23,23 @@
 //! - F2 stage 3 takes a packet when all packets before it are done: what they opened or changed is
 //!   seen, by comparing rows and asking for neighbours then and not before.
 
+mod flows;
 mod lanes;
 mod run;
+mod search;
 
 use crate::config::Nat;
 use crate::gateway::Gateway;
 use crate::links::Target;
 use crate::session::{SessionKey, SessionLayout};
-use crate::state::State;
+use crate::state::{State, seen_from_outside};
 use baton::prelude::{Burst, CsumSource, PortId, Setup, Shard};
 use baton_datapath::Mac;
 use baton_datapath::common::{Common, Station, mac_word};
 use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
+use flows::{FlowCache, FlowKey, Known};
 use lanes::Lanes;
-use zerocopy::IntoBytes;
 
 /// A port, as the fast path asks about it.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +48,6 @@ struct Gate {
     /// Our Ethernet address on it.
     mac: u64,
     mtu: u16,
-    /// Where its packets go, if they are common.
-    way: Way,
-}
-
-/// How a packet may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// The whole path.
-    Whole,
-    /// From a translated host outwards.
-    Out,
-    /// To a translated address.
-    In,
 }
 
 /// What the fast path knows besides the state.
@@ -69,12 +58,15 @@ pub(crate) struct Fast {
     path: Path,
     gates: Vec<Gate>,
     outside: PortId,
+    flows: FlowCache,
     /// Taken out while a burst goes through.
     lanes: Option<Box<Lanes>>,
 }
 
 impl Fast {
-    pub(crate) fn new(setup: &Setup, nat: Option<&Nat>) -> Fast {
+    /// For a shard of so many sessions.
+    pub(crate) fn new(setup: &Setup, nat: Option<&Nat>, sessions: u32) -> Fast {
+        let enabled = nat.is_some() && !off();
         let gates = setup.ports().iter().map(|port| {
             let inside =
                 nat.is_some_and(|nat| nat.inside.get(usize::from(port.id.0)) == Some(&true));
@@ -83,16 +75,26 @@ impl Fast {
                 station: Station::new(mac, port.csum == CsumSource::Detect, !inside),
                 mac: mac_word(mac),
                 mtu: port.mtu,
-                way: if inside { Way::Out } else { Way::In },
             }
         });
         Fast {
-            enabled: nat.is_some() && !off(),
+            enabled,
             path: Path::best(),
             gates: gates.collect(),
             outside: nat.map_or(PortId(u16::MAX), |nat| nat.outside),
+            flows: FlowCache::new(if enabled { sessions } else { 0 }),
             lanes: Some(Box::default()),
         }
+    }
+
+    /// A session ends, or its record changes: what is known of its flows is so no longer.
+    pub(crate) fn forget<S: SessionLayout>(&mut self, state: &State<S>, id: u32) {
+        let Some((key, session)) = state.sessions.get(id) else {
+            return;
+        };
+        let outside = seen_from_outside(&key, &session);
+        self.flows.forget(FlowKey::new(&key, false));
+        self.flows.forget(FlowKey::new(&outside, true));
     }
 }
 
@@ -116,7 +118,9 @@ fn off() -> bool {
 /// the outside end in place of the inside.
 #[inline]
 fn key(common: &Common) -> SessionKey {
-    let words = [common.addresses.to_le_bytes(), common.second.to_le_bytes()];
+    // Without the direction.
+    let second = common.second & 0xff_ffff_ffff;
+    let words = [common.addresses.to_le_bytes(), second.to_le_bytes()];
     zerocopy::transmute!(words)
 }
 
@@ -124,41 +128,19 @@ impl<S: SessionLayout> Gateway<S> {
     /// A whole burst.
     #[inline]
     pub(crate) fn run_burst(&mut self, shard: &mut Shard<Self>, burst: &mut Burst) {
-        let len = burst.len().min(BURST);
+        let (state, len) = (&shard.state, burst.len().min(BURST));
+        self.fast.flows.renew(Known {
+            gains: state.sessions.gains(),
+            routes: state.routes.changes(),
+        });
         let mut lanes = self.fast.lanes.take().unwrap_or_default();
-        lanes.read(&self.fast, &shard.state, burst);
-        self.direct(&shard.state, &mut lanes, len);
-        lanes.look_up(&shard.state, len);
+        lanes.read(&self.fast, burst);
+        let unknown = lanes.recall(&self.fast.flows, state, len);
+        if unknown != 0 {
+            self.look_up(state, &mut lanes, unknown);
+        }
         self.send_all(shard, burst, &mut lanes);
         self.fast.lanes = Some(lanes);
-    }
-
-    /// Stage 1, second half: which way it is, and the hash of its session.
-    #[inline(never)]
-    fn direct(&self, state: &State<S>, lanes: &mut Lanes, len: usize) {
-        for at in 0..len.min(BURST) {
-            let Some(common) = lanes.heads.get(at) else {
-                lanes.ways[at] = Way::Whole;
-                continue;
-            };
-            lanes.hashes[at] = match lanes.ways[at] {
-                Way::Out if self.own.get(common.far()).is_none() => {
-                    let hash = state.sessions.hash(&key(&common));
-                    state.sessions.prefetch_hash(hash);
-                    lanes.destinations[at] = common.far().into();
-                    hash
-                }
-                Way::In if self.own.get(common.near()) == Some(TRANSLATED) => {
-                    let hash = state.from_outside.hash(key(&common).as_bytes());
-                    state.from_outside.prefetch(hash);
-                    hash
-                }
-                _ => {
-                    lanes.ways[at] = Way::Whole;
-                    0
-                }
-            };
-        }
     }
 
     /// Stage 3.
@@ -166,10 +148,12 @@ impl<S: SessionLayout> Gateway<S> {
     fn send_all(&mut self, shard: &mut Shard<Self>, burst: &mut Burst, lanes: &mut Lanes) {
         let (mut at, len) = (0, burst.len().min(BURST));
         while at < len {
-            let next = match lanes.ways[at] {
-                Way::Whole => at,
-                Way::Out => self.send_run::<true>(shard, burst, lanes, at),
-                Way::In => self.send_run::<false>(shard, burst, lanes, at),
+            let next = if lanes.out >> at & 1 != 0 {
+                self.send_run::<true>(shard, burst, lanes, at)
+            } else if lanes.inwards >> at & 1 != 0 {
+                self.send_run::<false>(shard, burst, lanes, at)
+            } else {
+                at
             };
             if next == at
                 && let Some(packet) = burst.take(at)
@@ -200,7 +184,7 @@ mod tests {
                 addresses: vec![],
                 csum,
             };
-            let fast = Fast::new(&Setup::new(vec![port], vec![], 0, 1), None);
+            let fast = Fast::new(&Setup::new(vec![port], vec![], 0, 1), None, 0);
             let station = Station::new(Mac([2, 0, 0, 0, 0, 1]), detect, true);
             assert_eq!(fast.gates[0].station, station);
         }

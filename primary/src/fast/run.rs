@@ -5,16 +5,13 @@
 //! when its turn has come.
 
 use super::lanes::Lanes;
-use super::{Way, key};
 use crate::gateway::Gateway;
-use crate::session::{Beginning, SessionKey, SessionLayout};
-use crate::state::{State, leads_from_outside};
+use crate::session::SessionLayout;
+use crate::state::State;
 use crate::translate::Sender;
-use baton::prelude::{Burst, NextHop, PortId, Shard};
-use baton_datapath::common::{Common, RawEnd};
+use baton::prelude::{Burst, PortId, Shard};
 use baton_datapath::parse::TCP;
 use baton_shared_state::BURST;
-use baton_shared_state::table::NO_ID;
 use core::ops::Range;
 use std::net::Ipv4Addr;
 
@@ -30,10 +27,7 @@ impl<S: SessionLayout> Gateway<S> {
         at: usize,
     ) -> usize {
         let len = burst.len().min(BURST);
-        let end = match OUT {
-            true => self.plan_outwards(shard, lanes, at..len),
-            false => self.plan_inwards(shard, lanes, at..len),
-        };
+        let end = self.plan::<OUT>(shard, lanes, at..len);
         lanes.changes.compute(&lanes.heads, at..end, self.fast.path);
         lanes.count(shard, at..end);
         let mut from = at;
@@ -50,155 +44,70 @@ impl<S: SessionLayout> Gateway<S> {
         end
     }
 
-    /// What is done to the packets from inside at `range`, up to the first that is not the common case. Their
+    /// What is done to the packets of one direction at `range`, up to the first that is not the common case. Their
     /// connections are followed: what is planned is done.
     #[inline(never)]
-    fn plan_outwards(
+    fn plan<const OUT: bool>(
         &mut self,
         shard: &mut Shard<Self>,
         lanes: &mut Lanes,
         range: Range<usize>,
     ) -> usize {
-        let Some(gate) = self.fast.gates.get(usize::from(self.fast.outside.0)) else {
-            return range.start;
-        };
-        let mtu = gate.mtu;
-        let end = self.confirm(&shard.state, lanes, range.clone());
-        // Many packets in a row may have the same router. At first it is that of no number at all.
-        let mut last = (u32::MAX, 0);
-        for at in range.start..end.min(BURST) {
-            let (common, session) = (lanes.heads.known(at), lanes.candidates[at]);
-            shard.state.sessions.prefetch_count(session);
-            let hop = lanes.hops[at];
-            let mac = match u32::from(hop) == last.0 {
-                true => last.1,
-                false => match self.router(&shard.state, hop) {
-                    Some(mac) => {
-                        last = (hop.into(), mac);
-                        mac
-                    }
-                    None => match self.on_link(&shard.state, hop, common.far()) {
-                        Some(mac) => mac,
-                        None => return at,
-                    },
-                },
+        let run = if OUT { lanes.out } else { lanes.inwards };
+        let mut recalled = run & lanes.recalled(&self.fast.flows);
+        let (outside, outside_mtu) = (self.fast.outside, self.mtu(self.fast.outside));
+        for at in range.start..range.end.min(BURST) {
+            if recalled >> at & 1 == 0
+                && (run >> at & 1 == 0 || self.find::<OUT>(&shard.state, lanes, at).is_none())
+            {
+                return at;
+            }
+            let (common, becomes) = (lanes.heads.known(at), lanes.becomes(at));
+            let dst = match OUT {
+                true => common.far(),
+                false => becomes.outside().address(),
             };
-            if common.ip_len > mtu {
+            let Some((port, mac)) = self.exit(&shard.state, lanes.hops[at], dst) else {
+                return at;
+            };
+            let fits = match OUT {
+                true => port == outside && common.ip_len <= outside_mtu,
+                false => common.ip_len <= self.mtu(port),
+            };
+            if !fits {
                 return at;
             }
             lanes.macs[at] = mac;
-            let known = S::beginning(shard.state.sessions.first_word(session));
-            lanes.changes.set(at, known.outside());
-            self.follow_tcp(shard, session, known, &common, Sender::Inside);
-        }
-        end
-    }
-
-    /// Compares the rows of the packets from inside at `range`, up to the first that has none; the candidates
-    /// of those before it are their sessions. What was compared for a run that ended early is so still, unless
-    /// a row has ended.
-    #[inline(always)]
-    fn confirm(&self, state: &State<S>, lanes: &mut Lanes, range: Range<usize>) -> usize {
-        let ended = state.sessions.ended();
-        let before = match lanes.compared {
-            (upto, then) if then == ended => upto,
-            _ => 0,
-        };
-        let end = self.compare(state, lanes, range.start.max(before)..range.end);
-        lanes.compared = (end, ended);
-        end
-    }
-
-    #[inline(always)]
-    fn compare(&self, state: &State<S>, lanes: &mut Lanes, range: Range<usize>) -> usize {
-        for at in range.start..range.end.min(BURST) {
-            if lanes.ways[at] != Way::Out {
-                return at;
+            if !OUT {
+                lanes.ports[at] = port;
             }
-            let (hash, candidate) = (lanes.hashes[at], lanes.candidates[at]);
-            state.sessions.prefetch_first_word(candidate);
-            let key = key(&lanes.heads.known(at));
-            let Some(session) = state.sessions.confirm(hash, &key, candidate, lanes.ended) else {
-                return at;
-            };
-            lanes.candidates[at] = session;
+            if common.protocol() == TCP {
+                let sender = if OUT { Sender::Inside } else { Sender::Remote };
+                let known = (becomes.state(), becomes.flags());
+                self.follow(shard, lanes.sessions[at], known, common.flags, sender);
+                recalled = run & lanes.recalled(&self.fast.flows);
+            }
         }
         range.end
-    }
-
-    /// The same for those from outside.
-    #[inline(never)]
-    fn plan_inwards(
-        &mut self,
-        shard: &mut Shard<Self>,
-        lanes: &mut Lanes,
-        range: Range<usize>,
-    ) -> usize {
-        for at in range.start..range.end.min(BURST) {
-            if lanes.ways[at] != Way::In {
-                return at;
-            }
-            let (state, common) = (&shard.state, lanes.heads.known(at));
-            let lane = (lanes.hashes[at], lanes.candidates[at]);
-            let Some((session, key)) = from_outside(state, lane, &key(&common)) else {
-                return at;
-            };
-            let inside = key.inside().address;
-            if self.own.get(inside).is_some() {
-                return at;
-            }
-            let hop = state.routes.hop(state.routes.number(u32::from(inside)));
-            let exit = hop.and_then(|hop| self.exit(state, hop, inside));
-            let Some((port, mac)) = exit.filter(|exit| common.ip_len <= self.mtu(exit.0)) else {
-                return at;
-            };
-            (lanes.ports[at], lanes.macs[at]) = (port, mac);
-            let new = RawEnd::new(key.inside_addr, key.inside_port);
-            lanes.changes.set(at, new);
-            let known = S::beginning(state.sessions.first_word(session));
-            lanes.candidates[at] = session;
-            self.follow_tcp(shard, session, known, &common, Sender::Remote);
-        }
-        range.end
-    }
-
-    /// Follows a packet's connection, if it has one.
-    #[inline(always)]
-    fn follow_tcp(
-        &mut self,
-        shard: &mut Shard<Self>,
-        session: u32,
-        known: Beginning,
-        common: &Common,
-        sender: Sender,
-    ) {
-        if common.protocol() == TCP {
-            let known = (known.state(), known.flags());
-            self.follow(shard, session, known, common.flags, sender);
-        }
-    }
-
-    /// The Ethernet address of the router on the outside link that a next hop is, if it is one, and known.
-    #[inline(always)]
-    fn router(&self, state: &State<S>, hop: u16) -> Option<u64> {
-        let router = state.routes.router(hop)?;
-        let mac = state.neighbours.get_asked(router)?;
-        (router.port == self.fast.outside).then(|| in_frame(mac))
-    }
-
-    /// The Ethernet address of a destination that is itself on the outside link, if it is known.
-    #[inline(never)]
-    fn on_link(&self, state: &State<S>, hop: u16, dst: Ipv4Addr) -> Option<u64> {
-        let (port, mac) = self.exit(state, state.routes.hop(hop)?, dst)?;
-        (port == self.fast.outside).then_some(mac)
     }
 
     /// The way to `dst` over a next hop, if there is one: the port, and the next Ethernet address.
     #[inline(always)]
-    fn exit(&self, state: &State<S>, hop: NextHop, dst: Ipv4Addr) -> Option<(PortId, u64)> {
-        let next = hop.via.unwrap_or(dst);
-        let mac = state.neighbours.get_word(hop.port, next)?;
-        Some((hop.port, in_frame(mac)))
+    fn exit(&self, state: &State<S>, hop: u16, dst: Ipv4Addr) -> Option<(PortId, u64)> {
+        let (port, mac) = match state.routes.router(hop) {
+            Some(router) => (router.port, state.neighbours.get_asked(router)?),
+            None => {
+                let port = state.routes.hop(hop)?.port;
+                (port, self.on_link(state, port, dst)?)
+            }
+        };
+        Some((port, in_frame(mac)))
+    }
+
+    /// The Ethernet address of a neighbour that is no router.
+    #[inline(never)]
+    fn on_link(&self, state: &State<S>, port: PortId, address: Ipv4Addr) -> Option<u64> {
+        state.neighbours.get_word(port, address)
     }
 
     /// The largest packet that may leave by a port; none may by one that does not exist.
@@ -213,26 +122,4 @@ impl<S: SessionLayout> Gateway<S> {
 #[inline(always)]
 fn in_frame(mac: u64) -> u64 {
     mac.swap_bytes() >> 16
-}
-
-/// The session of a packet from outside, and its key.
-#[inline(always)]
-fn from_outside<S: SessionLayout>(
-    state: &State<S>,
-    (hash, candidate): (u64, u32),
-    asked: &SessionKey,
-) -> Option<(u32, SessionKey)> {
-    if candidate == NO_ID {
-        return None;
-    }
-    let likely = state.sessions.get(candidate);
-    if let Some((key, session)) = likely
-        && leads_from_outside(&key, &session, asked)
-    {
-        return Some((candidate, key));
-    }
-    let same = |id| state.is_from_outside(id, asked);
-    let id = state.from_outside.find(hash, same)?;
-    let (key, _) = state.sessions.get(id)?;
-    Some((id, key))
 }

@@ -4,7 +4,11 @@
 use super::frames::{ACK, RST, SYN};
 use super::*;
 use crate::fast::OFF;
+use crate::session::{NO_BINDING, NewSession, SessionKey, SessionLayout};
 use baton_datapath::checksum;
+use baton_datapath::rewrite::End;
+use baton_datapath::tcp_state::TcpState;
+use zerocopy::IntoBytes;
 
 /// Everything that outlives a process, byte by byte.
 const ZONES: [&str; 13] = [
@@ -57,7 +61,7 @@ impl Pair {
     fn new(shards: u16) -> Pair {
         let lab = |off| {
             OFF.set(off);
-            let lab = Lab::new(shards, |text| text);
+            let lab = Lab::new(shards, |text| text.replace("[gateway.nat]", MORE_ROUTES));
             OFF.set(false);
             lab
         };
@@ -66,6 +70,11 @@ impl Pair {
             whole: lab(true),
             left: [Vec::new(), Vec::new()],
         }
+    }
+
+    fn each(&mut self, change: impl Fn(&mut Lab)) {
+        change(&mut self.fast);
+        change(&mut self.whole);
     }
 
     /// One burst, or two where both ports have some.
@@ -98,6 +107,63 @@ impl Pair {
             let surplus = known.len().saturating_sub(64);
             known.drain(..surplus);
         }
+    }
+}
+
+/// Two more routers, one on each link, that nobody knows at first.
+const MORE_ROUTES: &str = r#"
+[[route]]
+prefix = "192.0.2.0/24"
+via    = "203.0.113.9"
+
+[[route]]
+prefix = "172.16.0.0/12"
+via    = "10.0.0.9"
+
+[gateway.nat]"#;
+/// Both links, and the three routers.
+const HOPS: u16 = 5;
+
+/// What happens between two bursts.
+fn change(random: &mut Random, pair: &mut Pair) {
+    match random.below(40) {
+        0..4 => {
+            let prefixes = [
+                ([0, 0, 0, 0], 0),
+                ([198, 51, 100, 0], 24),
+                ([198, 48, 0, 0], 12),
+                ([8, 8, 8, 0], 24),
+                ([10, 0, 0, 0], 24),
+            ];
+            let (prefix, len) = prefixes[random.below(prefixes.len())];
+            let hop = random.below(usize::from(HOPS) * 2) as u16;
+            // Most packets are to go on, now and then by another way.
+            let hop = if len == 0 {
+                Some(2 + hop % 2)
+            } else {
+                Some(hop)
+            };
+            let hop = hop.filter(|hop| *hop < HOPS);
+            pair.each(|lab| lab.bench.route(prefix.into(), len, hop));
+        }
+        4 | 5 => {
+            let neighbours = [
+                (0, [10, 0, 0, 7], HOST),
+                (0, [10, 0, 0, 8], HOST),
+                (0, [10, 0, 0, 9], HOST),
+                (1, [203, 0, 113, 1], ROUTER),
+                (1, [203, 0, 113, 9], ROUTER),
+            ];
+            let (port, address, mut mac) = neighbours[random.below(neighbours.len())];
+            mac[3] = random.below(4) as u8;
+            pair.each(|lab| lab.bench.learn(PortId(port), address.into(), Mac(mac)));
+        }
+        6 => {
+            let seconds = [1, 61, 301][random.below(3)];
+            pair.each(|lab| lab.wait(seconds, 20));
+        }
+        7 => pair.each(|lab| lab.bench.give_and_get_back()),
+        _ => {}
     }
 }
 
@@ -222,6 +288,7 @@ fn compare(shards: u16, seed: u64, bursts: usize) {
             })
             .filter(|sent| !sent.frame.is_empty())
             .collect();
+        change(&mut random, &mut pair);
         pair.put(&burst);
     }
     let sent: usize = pair.left.iter().map(Vec::len).sum();
@@ -254,5 +321,88 @@ fn nor_over_a_long_time() {
             0xd134_2543_de82_ef95u64.wrapping_mul(seed),
             1_500,
         );
+    }
+}
+
+#[test]
+fn what_another_owner_changed_counts_when_the_shard_comes_back() {
+    let mut lab = Lab::one_shard();
+    let packet = || FROM_HOST.udp("10.0.0.7:5000", "198.51.100.9:443", b"x");
+    // Opened, looked up, recalled.
+    let seen: Vec<_> = (0..3).map(|_| lab.out(packet()).src).collect();
+    let state = &mut lab.bench.shard(0).unwrap().state;
+    let mut rows = Vec::new();
+    state
+        .sessions
+        .scan(0, 1024, |id, _, session| rows.push((id, session)));
+    let [(id, mut session)] = rows[..] else {
+        panic!("one session expected, there are {rows:?}");
+    };
+    session.outside_port = 9_999u16.to_be_bytes();
+    state.sessions.rewrite(id, &session);
+    assert_eq!(lab.out(packet()).src, seen[2], "nobody else had the shard");
+    lab.bench.give_and_get_back();
+    let now = lab.out(packet()).src;
+    assert_eq!((now.ip(), now.port()), (seen[2].ip(), 9_999));
+}
+
+/// A session that the tables have and the config no longer allows.
+fn stray(lab: &mut Lab, inside: &str, outside: &str, remote: &str) {
+    let end = |text: &str| {
+        let (address, port) = text.split_once(':').unwrap();
+        End {
+            address: address.parse().unwrap(),
+            port: port.parse().unwrap(),
+        }
+    };
+    let new = NewSession {
+        outside: end(outside),
+        state: TcpState::None,
+        flags: 0,
+        binding: NO_BINDING,
+        qos_class: 0,
+        created: 0,
+    };
+    let key = SessionKey::new(17, end(inside), end(remote));
+    let seen = SessionKey::new(17, end(outside), end(remote));
+    let state = &mut lab.bench.shard(0).unwrap().state;
+    let id = state.sessions.insert(key, SessionV2::of(&new)).unwrap();
+    let hash = state.from_outside.hash(seen.as_bytes());
+    state.from_outside.insert(hash, id).unwrap();
+}
+
+#[test]
+fn nor_with_sessions_of_another_config() {
+    for (inside, outside, remote) in [
+        // A host that has become the gateway itself; an outside end that is no longer ours; a remote end that is.
+        ("10.0.0.1:5000", "203.0.113.16:2000", "198.51.100.9:443"),
+        ("10.0.0.7:5000", "203.0.113.99:2000", "198.51.100.9:443"),
+        ("10.0.0.7:5000", "203.0.113.16:2000", "203.0.113.2:443"),
+        ("10.0.0.7:5000", "203.0.113.16:2000", "203.0.113.17:443"),
+    ] {
+        let mut pair = Pair::new(1);
+        pair.each(|lab| {
+            stray(lab, inside, outside, remote);
+            // Somebody says that our addresses are theirs: else they lead nowhere anyhow.
+            lab.bench.learn(PortId(0), [10, 0, 0, 1].into(), Mac(HOST));
+            for own in [2, 17, 99] {
+                lab.bench
+                    .learn(PortId(1), [203, 0, 113, own].into(), Mac(ROUTER));
+            }
+        });
+        for _ in 0..4 {
+            pair.put(
+                &[
+                    (false, FROM_HOST.udp(inside, remote, b"out")),
+                    (true, FROM_ROUTER.udp(remote, outside, b"in")),
+                    (true, FROM_HOST.udp(remote, outside, b"not for us")),
+                ]
+                .map(|(outside, frame)| Sent {
+                    outside,
+                    frame,
+                    unfinished: false,
+                }),
+            );
+        }
     }
 }

@@ -87,6 +87,7 @@ fn a_death_at_any_store_leaves_each_address_old_or_new_and_is_repaired() {
             apply(&mut writer, undo);
             writer.quiesced();
             assert_eq!(state(&writer), was);
+            let changes = writer.reader().changes();
             if !die_at(point, || apply(&mut writer, change)) {
                 break;
             }
@@ -110,6 +111,11 @@ fn a_death_at_any_store_leaves_each_address_old_or_new_and_is_repaired() {
             writer = LpmWriter::resume(region).unwrap();
             let (now, hops) = (state(&writer), look(writer.reader(), &addresses));
             assert!((&now, &hops) == (&is, &sees) || (&now, &hops) == (&was, &seen));
+            let is_counted = writer.reader().changes() != changes;
+            assert!(
+                is_counted || hops == seen,
+                "a change that is seen is counted"
+            );
             assert_eq!(writer.resting() + now.2, GROUPS, "no group is lost");
             writer.quiesced();
         }

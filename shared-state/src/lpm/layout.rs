@@ -37,6 +37,8 @@ pub(super) const GROUPS_AT: usize = 4;
 pub(super) const DEFAULT_AT: usize = 8;
 pub(super) const RULES_AT: usize = 12;
 pub(super) const INTENT_AT: usize = 64;
+/// In a line that nothing else lies in: readers look at it before each burst.
+pub(super) const CHANGES_AT: usize = 128;
 pub(super) const TBL24_AT: usize = 4096;
 /// Blocks of 256 addresses.
 pub(super) const BLOCKS: usize = 1 << 24;

@@ -3,6 +3,7 @@
 //! Layout (offsets by `layout`; the first three parts are all that readers touch)
 //! ```text
 //!   0 magic u32, groups u32, default u32: next hop + 1, 0 = none, rules u32     64 intent 2 x u64
+//!  128 changes u32: how many were made, and are seen
 //! 4096 tbl24: 2^24 x u16      tbl8: groups x 256 x u16
 //!      entry: 0 = no route but the default | next hop + 1 | 0x8000 + group of tbl8
 //!      -- the RIB, for the writer and whoever takes over from it --
@@ -27,10 +28,11 @@
 //! Order: a group of tbl8 is filled, then the entry of tbl24 that names it is stored (Release).
 //! A change of one rule is one store for each address block it covers: a reader gets the old next
 //! hop or the new one for each address, and never none in between. An entry is stored before its
-//! depth. A group that is no longer named rests until a grace period of [`crate::rcu`] is over.
+//! depth. What is looked up may be kept while the number of changes stays what it was before the lookup:
+//! it is stored (Release) behind what it counts. A group that is no longer named rests until a grace period of [`crate::rcu`] is over.
 //!
 //! Failure: a change begins with an intent (rule, new entry, group it may take, number of rules
-//! afterwards) and ends by clearing it. A writer that dies in between leaves some blocks old and
+//! afterwards) and ends by counting itself and clearing it. A writer that dies in between leaves some blocks old and
 //! some new, each address whole. [`LpmWriter::resume`] does the change again from the intent:
 //! setting a rule twice, and painting what is painted, changes nothing; an entry whose depth was
 //! not stored yet still has a depth that lets it be painted. Groups are in use when the entry of
@@ -122,6 +124,7 @@ pub enum LpmError {
 #[derive(Clone, Copy)]
 pub struct Lpm {
     default: &'static AtomicU32,
+    changes: &'static AtomicU32,
     tbl24: &'static [AtomicU32; layout::BLOCKS / 2],
     tbl8: &'static [AtomicU32],
     path: Path,
@@ -160,6 +163,7 @@ impl Lpm {
         let tbl24 = region.u32s(layout::TBL24_AT, layout::BLOCKS / 2);
         Ok(Lpm {
             default: region.u32(layout::DEFAULT_AT),
+            changes: region.u32(layout::CHANGES_AT),
             tbl24: tbl24.try_into().expect("as many words as asked for"),
             tbl8: region.u32s(layout::TBL8_AT, words),
             path: Path::best(),
@@ -189,6 +193,13 @@ impl Lpm {
         entry.checked_sub(1).map(|next_hop| next_hop as u16)
     }
 
+    /// A number that is another after each change: what was looked up since it was read is as good as a lookup now
+    /// while it stays. It comes around after 2^32 changes.
+    #[inline]
+    pub fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Brings the entry of an address (host byte order) into the processor's cache.
     #[inline]
     pub fn prefetch(&self, address: u32) {
@@ -200,6 +211,12 @@ impl Lpm {
     #[inline]
     pub fn lookup_burst(&self, addresses: &[u32], next_hops: &mut [u16]) {
         burst::lookup(self, addresses, next_hops);
+    }
+
+    /// By the writer, after each change.
+    fn count_change(&self) {
+        let made = self.changes.load(Ordering::Relaxed);
+        self.changes.store(made.wrapping_add(1), Ordering::Release);
     }
 
     /// Groups for prefixes longer than 24 bits.

@@ -69,6 +69,27 @@ fn the_default_route_touches_no_table_and_yields_to_all() {
 }
 
 #[test]
+fn each_change_is_counted_and_what_changes_nothing_is_not() {
+    let mut writer = table(2);
+    let reader = writer.reader();
+    let mut before = reader.changes();
+    let mut changed = |wanted: bool| {
+        let now = reader.changes();
+        assert_eq!(core::mem::replace(&mut before, now) != now, wanted);
+    };
+    for (prefix, depth) in [(ip(10, 1, 0, 0), 16), (ip(10, 1, 2, 3), 32), (0, 0)] {
+        writer.insert(prefix, depth, 1).unwrap();
+        changed(true);
+        writer.insert(prefix, depth, 2).unwrap();
+        changed(true);
+        writer.delete(prefix, depth).unwrap();
+        changed(true);
+        writer.delete(prefix, depth).unwrap();
+        changed(false);
+    }
+}
+
+#[test]
 fn a_route_over_the_last_addresses_ends_there() {
     let mut writer = table(2);
     writer.insert(u32::MAX, 32, 1).unwrap();

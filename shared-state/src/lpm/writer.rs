@@ -67,7 +67,7 @@ impl LpmWriter {
         };
         if let Some(change) = writer.intended() {
             writer.make(change);
-            writer.rib.intent[1].store(0, Ordering::Release);
+            writer.end_change();
         }
         let unnamed = (0..rib.shared.groups()).filter(|group| !rib.is_named(*group));
         writer.resting = unnamed.map(|group| (0, group)).collect();
@@ -187,6 +187,12 @@ impl LpmWriter {
         self.rib.intent[0].store(words[0], Ordering::Relaxed);
         self.rib.intent[1].store(words[1], Ordering::Release);
         self.make(change);
+        self.end_change();
+    }
+
+    /// Says that a change is made; first to readers, so that a death in between has it counted again.
+    fn end_change(&self) {
+        self.rib.shared.count_change();
         self.rib.intent[1].store(0, Ordering::Release);
     }
 

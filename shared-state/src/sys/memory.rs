@@ -1,5 +1,6 @@
 //! Mappings that last as long as the process, and what limits them.
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -33,6 +34,19 @@ pub fn map_private(len: usize) -> io::Result<Region> {
     let ptr = map(None, len.max(1), READ_WRITE, flags, None)?;
     // SAFETY: just mapped readable and writable, and nothing unmaps it.
     Ok(unsafe { Region::from_raw(ptr, len, true) })
+}
+
+/// Asks for huge pages under memory of this process that nothing has touched yet, where the kernel gives them to
+/// who asks. Memory that is not whole pages is let be.
+pub fn prefer_huge_pages<T>(memory: &mut [MaybeUninit<T>]) -> io::Result<()> {
+    let (start, len) = (memory.as_mut_ptr().cast::<u8>(), size_of_val(memory));
+    let skip = start.align_offset(PAGE).min(len);
+    let len = (len - skip) / PAGE * PAGE;
+    // SAFETY: the pages lie in `memory`, and the advice changes no byte of them.
+    match unsafe { libc::madvise(start.wrapping_add(skip).cast(), len, libc::MADV_HUGEPAGE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 impl Reservation {
@@ -120,6 +134,9 @@ pub fn free_huge_pages() -> u64 {
     // Reserved pages are free pages that somebody else was promised.
     read("free_hugepages").saturating_sub(read("resv_hugepages"))
 }
+
+/// As `madvise` knows them.
+const PAGE: usize = 4096;
 
 const READ_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 

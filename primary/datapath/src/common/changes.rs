@@ -12,7 +12,7 @@
 //! before it is folded; a changed one follows by RFC 1624, equation 3.
 
 use super::heads::{WIDE, Words, below, either};
-use super::{HEAD, Heads, LOW, RawEnd, TCP_CHECKSUM, TCP_HEAD};
+use super::{HEAD, Heads, LOW, TCP_CHECKSUM, TCP_HEAD};
 use crate::parse::UDP;
 use baton_shared_state::BURST;
 use baton_shared_state::simd::Path;
@@ -53,7 +53,7 @@ impl Ethernet {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Changes {
-    /// The new near ends.
+    /// The new near ends, as [`RawEnd`](super::RawEnd) has them; what is above is not heeded.
     new: [u64; BURST],
     /// Bytes 20 to 28: one hop less, and the checksum that follows.
     life: [u64; BURST],
@@ -79,13 +79,24 @@ impl Default for Changes {
 }
 
 impl Changes {
-    /// Gives the near end of a packet another address and port.
+    /// Gives the near end of a packet another address and port, as a [`RawEnd`](super::RawEnd) has them; what is above
+    /// that is the caller's.
     ///
     /// # Panics
     /// When there is no such lane.
     #[inline(always)]
-    pub fn set(&mut self, lane: usize, new: RawEnd) {
-        self.new[lane] = new.word();
+    pub fn set(&mut self, lane: usize, new: u64) {
+        self.new[lane] = new;
+    }
+
+    /// What was given last.
+    ///
+    /// # Panics
+    /// When there is no such lane.
+    #[inline(always)]
+    #[must_use]
+    pub fn new_end(&self, lane: usize) -> u64 {
+        self.new[lane]
     }
 
     /// Computes at least these lanes: new ends, one hop less, and checksums that follow.
@@ -182,7 +193,7 @@ impl Part<'_> {
             let ports = port | second & 0xffff_0000;
             let turned = (ports >> 16 | ports << 16) & LOW;
             let ports = either(ports, turned, reverse);
-            let udp = 0u64.wrapping_sub(below(second >> 32 ^ u64::from(UDP), 1));
+            let udp = 0u64.wrapping_sub(below(second >> 32 & 0xff ^ u64::from(UDP), 1));
             let old_sum = either(t, p, udp) >> 48;
             // 0xffff changes no sum but that of nothing, which must not be zero.
             let moved = moved + (second & 0xffff ^ 0xffff) + port + 0xffff;

@@ -24,6 +24,8 @@ use baton_shared_state::simd::Path;
 pub const WINDOW: usize = 64;
 /// Lanes that are worked on together: as many words as the widest vectors have.
 pub(super) const WIDE: usize = 8;
+/// In [`Common::second`].
+const FROM_OUTSIDE: u64 = 1 << 40;
 /// A column of a part of the lanes.
 pub(super) type Words = [u64; WIDE];
 
@@ -74,6 +76,9 @@ pub struct Heads {
     len: [u64; BURST],
     detect: [u64; BURST],
     reverse: [u64; BURST],
+    /// A bit for each lane.
+    common: u32,
+    outside: u32,
 }
 
 impl Default for Heads {
@@ -90,6 +95,8 @@ impl Default for Heads {
             len: none,
             detect: none,
             reverse: none,
+            common: 0,
+            outside: 0,
         }
     }
 }
@@ -142,7 +149,9 @@ impl Heads {
         let (len, _) = self.len.as_chunks();
         let (detect, _) = self.detect.as_chunks();
         let (reverse, _) = self.reverse.as_chunks();
-        for at in 0..lanes.min(BURST).div_ceil(WIDE) {
+        let lanes = lanes.min(BURST);
+        let (mut common, mut outside) = (0, 0);
+        for at in 0..lanes.div_ceil(WIDE) {
             let part = Part {
                 station: &mut station[at],
                 kind: &mut kind[at],
@@ -160,7 +169,13 @@ impl Heads {
                 0 => part.read::<false>(),
                 _ => part.read::<true>(),
             }
+            for i in 0..WIDE {
+                common |= u32::from(station[at][i] == 0) << (at * WIDE + i);
+                outside |= (reverse[at][i] as u32 & 1) << (at * WIDE + i);
+            }
         }
+        let there = u32::MAX.checked_shr((BURST - lanes) as u32).unwrap_or(0);
+        (self.common, self.outside) = (common & there, outside);
     }
 
     /// What a lane holds, if it is a common packet.
@@ -181,6 +196,14 @@ impl Heads {
     #[must_use]
     pub fn is_common(&self, lane: usize) -> bool {
         self.station[lane] == 0
+    }
+
+    /// A bit for each of the lanes that were read and hold a common packet: those that came from inside, and those
+    /// from outside.
+    #[inline(always)]
+    #[must_use]
+    pub fn common(&self) -> [u32; 2] {
+        [self.common & !self.outside, self.common & self.outside]
     }
 
     /// What a lane that holds a common packet holds; of any other it says nothing.
@@ -278,7 +301,9 @@ impl Part<'_> {
             self.station[i] = wrong;
             self.kind[i] = total | (t >> 24 & 0xff & tcp) << 16;
             self.addresses[i] = first;
-            self.second[i] = either(ports, turned.1, self.reverse[i]) | protocol << 32;
+            self.second[i] = either(ports, turned.1, self.reverse[i])
+                | protocol << 32
+                | self.reverse[i] & FROM_OUTSIDE;
         }
     }
 }

@@ -53,6 +53,13 @@ impl RawEnd {
         RawEnd(word & 0xffff_ffff_ffff)
     }
 
+    /// The address.
+    #[inline]
+    #[must_use]
+    pub fn address(self) -> Ipv4Addr {
+        Ipv4Addr::from((self.0 as u32).swap_bytes())
+    }
+
     /// Both, and zero above.
     #[inline]
     #[must_use]
@@ -68,7 +75,7 @@ pub struct Common {
     /// The near address, and the far one above it, each as it lies in the frame.
     pub addresses: u64,
     /// The near port, the far one above it, each as it lies in the frame; then
-    /// [`UDP`](crate::parse::UDP) or [`TCP`](crate::parse::TCP).
+    /// [`UDP`](crate::parse::UDP) or [`TCP`](crate::parse::TCP); then 1 if it came from outside.
     pub second: u64,
     /// Length of the IPv4 packet.
     pub ip_len: u16,

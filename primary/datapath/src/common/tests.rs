@@ -81,6 +81,11 @@ fn each_way<T: PartialEq + core::fmt::Debug>(
             }
             heads.read(lane + 1, path);
             all.push(ask(&heads, lane, path));
+            let common = (0..=lane).filter(|at| heads.get(*at).is_some());
+            let common = common.fold(0, |all, at| all | 1u32 << at);
+            let [inside, outside] = heads.common();
+            assert_eq!(inside | outside, common);
+            assert!(inside == 0 || outside == 0);
             let skipped = (0..lane).filter(|at| at % 3 == 0);
             assert!(skipped.map(|at| heads.get(at)).all(|lane| lane.is_none()));
         }
@@ -97,8 +102,8 @@ fn translated(frame: &[u8], station: Station, new: RawEnd, ethernet: Ethernet) -
             // Lanes that nothing is known of do no harm, and nor does a second time.
             (0..BURST)
                 .filter(|at| other && *at != lane)
-                .for_each(|at| changes.set(at, RawEnd::of_word(u64::MAX)));
-            changes.set(lane, new);
+                .for_each(|at| changes.set(at, u64::MAX));
+            changes.set(lane, new.word() | 0xabcd << 48);
             changes.compute(heads, from..lane + 1, path);
         }
         let mut frame = frame.to_vec();
@@ -135,10 +140,20 @@ proptest! {
         let l4 = if common.protocol() == TCP { L4::Tcp(common.flags) } else { L4::Udp };
         prop_assert_eq!(l4, h.l4);
         let turned = read(&frame, Station::new(MAC, false, true));
+        let is_outside = |outside| {
+            let mut heads = Heads::default();
+            let mut window = [0; WINDOW];
+            let len = frame.len().min(WINDOW);
+            window[..len].copy_from_slice(&frame[..len]);
+            heads.put(3, &window, frame.len(), &Station::new(MAC, false, outside));
+            heads.read(4, Path::best());
+            heads.common()
+        };
+        prop_assert_eq!([is_outside(false), is_outside(true)], [[8, 0], [0, 8]]);
         let ports = (common.second as u32).rotate_left(16);
         prop_assert_eq!(turned, Some(Common {
             addresses: common.addresses.rotate_left(32),
-            second: common.second & !0xffff_ffff | u64::from(ports),
+            second: common.second & !0xffff_ffff | u64::from(ports) | 1 << 40,
             ..common
         }));
     }
