@@ -27,36 +27,39 @@ pub(crate) fn as_one<R>(write: impl FnOnce() -> R) -> R {
     write()
 }
 
-/// Stores two neighbouring words, Relaxed each; in one instruction where the processor has one: it makes one or
+/// Stores words `AT` and `AT + 1`, Relaxed each; in one instruction where the processor has one: it makes one or
 /// two stores a cycle. Where writers are ended at their stores there are two to end at.
 #[cfg(not(loom))]
 #[inline(always)]
-pub(crate) fn store_two(words: &[AtomicU64; 2], values: [u64; 2]) {
+pub(crate) fn store_two<const AT: usize, const N: usize>(words: &[AtomicU64; N], values: [u64; 2]) {
+    const { assert!(AT + 2 <= N) };
     #[cfg(target_arch = "x86_64")]
     if cfg!(not(any(miri, test, feature = "crash-points"))) {
-        // SAFETY: two aligned words, which are atomics and so may be written while others look.
-        return unsafe { store_together(words.as_ptr().cast_mut().cast(), values) };
+        return store_together::<AT, N>(words, values);
     }
-    for (word, value) in words.iter().zip(values) {
-        word.store(value, Ordering::Relaxed);
-    }
+    words[AT].store(values[0], Ordering::Relaxed);
+    words[AT + 1].store(values[1], Ordering::Relaxed);
 }
 
-/// # Safety
-/// - `to` are two aligned words that may be written; others may load them meanwhile as atomics.
 #[cfg(all(not(loom), target_arch = "x86_64"))]
 #[inline(always)]
-unsafe fn store_together(to: *mut u64, values: [u64; 2]) {
+fn store_together<const AT: usize, const N: usize>(words: &[AtomicU64; N], values: [u64; 2]) {
     use core::arch::x86_64::{__m128i, _mm_set_epi64x};
     let [low, high] = values.map(u64::cast_signed);
     // SAFETY: SSE2 is part of x86-64.
     let both: __m128i = unsafe { _mm_set_epi64x(high, low) };
     // JUSTIFICATION: of two atomic stores the compiler makes two instructions; an ordinary one of 16 bytes would be
     // undefined beside the loads of others.
-    // SAFETY: `to` holds both (the caller's promise), and no processor tears an aligned half of eight bytes, so
-    // this does what two relaxed stores do.
+    // SAFETY: both are among the words, which may be written while others look, and no processor tears an aligned
+    // half of eight bytes, so this does what two relaxed stores do.
     unsafe {
-        core::arch::asm!("movups [{to}], {both}", to = in(reg) to, both = in(xmm_reg) both, options(nostack, preserves_flags));
+        core::arch::asm!(
+            "movups [{words} + {at}], {both}",
+            words = in(reg) words.as_ptr(),
+            at = const AT * 8,
+            both = in(xmm_reg) both,
+            options(nostack, preserves_flags),
+        );
     }
 }
 
@@ -69,11 +72,10 @@ mod tests {
     fn two_words_stored_together_are_what_two_stores_leave() {
         let words = [const { AtomicU64::new(0) }; 4];
         let values = [0x0123_4567_89ab_cdef, u64::MAX - 1];
-        // SAFETY: the two words in the middle are there.
-        unsafe { store_together(words[1..].as_ptr().cast_mut().cast(), values) };
+        store_together::<1, 4>(&words, values);
         let there = words.each_ref().map(|word| word.load(Ordering::Relaxed));
         assert_eq!(there, [0, values[0], values[1], 0]);
-        store_two(words[..].first_chunk().expect("four"), [7, 8]);
+        store_two::<0, 4>(&words, [7, 8]);
         let there = words.each_ref().map(|word| word.load(Ordering::Relaxed));
         assert_eq!(there, [7, 8, values[1], 0]);
     }
