@@ -95,6 +95,11 @@ fn a_death_at_any_store_leaves_each_address_old_or_new_and_is_repaired() {
             for (i, hop) in look(writer.reader(), &addresses).into_iter().enumerate() {
                 assert!(hop == seen[i] || hop == sees[i], "{:x}", addresses[i]);
             }
+            let reader = writer.reader();
+            assert!(
+                reader.changes() == changes || look(reader, &addresses) == sees,
+                "counted before all of it is seen: what is looked up now would be kept"
+            );
             // The repair dies at each of its stores in turn; after most deaths at one of them.
             let all = point % 256 == 1;
             let (from, deaths) = if all {
@@ -107,6 +112,10 @@ fn a_death_at_any_store_leaves_each_address_old_or_new_and_is_repaired() {
                     break;
                 }
                 points += 1;
+                assert!(
+                    reader.changes() == changes || look(reader, &addresses) == sees,
+                    "the repair counted too early"
+                );
             }
             writer = LpmWriter::resume(region).unwrap();
             let (now, hops) = (state(&writer), look(writer.reader(), &addresses));

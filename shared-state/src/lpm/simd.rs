@@ -32,7 +32,7 @@ const FEW: u32 = 4;
 fn first_words(lpm: &Lpm, addresses: &[u32; 32]) -> [u32; 32] {
     let mut words = [0; 32];
     for (word, address) in words.iter_mut().zip(addresses) {
-        *word = lpm.tbl24[(address >> 9) as usize].load(Ordering::Relaxed);
+        *word = lpm.tbl24[(address >> 9) as usize].load(Ordering::Acquire);
     }
     words
 }

@@ -3,7 +3,7 @@
 //!
 //! Layout
 //! ```text
-//!    0 magic, capacity, modes u32 each     16 end of the last hole u64
+//!    0 magic, capacity, modes u32 each     16 end of the last hole u64, 0 = none
 //!  128 producers' head   256 producers' tail   384 consumers' head   512 consumers' tail
 //!  640 64 lines of 64 bytes: note as producer, as consumer, last seen as producer, as consumer
 //! 4736 capacity x element
@@ -31,6 +31,7 @@
 //! Limits: positions of notes wrap after 2^36 elements. A death between the store of the tail and
 //! that of the note, repaired after a multiple of 2^36 elements to within one capacity, would be
 //! taken for one before both; a compare-and-swap that is held up for as long may hit as well.
+//! A hole that ends where positions wrap (2^44) is said to end one further on; builds that knew no word for "none" say 0 there.
 
 mod hts;
 mod mt;

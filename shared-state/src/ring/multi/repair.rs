@@ -4,7 +4,7 @@
 //! - producer's: [`Element::NONE`] into each of its slots, the end of the hole, the tail, its note FREE.
 //! - consumer's: each element to the repairer, the tail, the note FREE.
 //!
-//! In mode HTS there are no notes, and nothing is filled or given.
+//! In mode HTS the word names its holder, whose note says where it began; nothing is filled or given.
 //!
 //! Failure: a repairer that dies leaves the reservation in flight, and the repair is repeated as a
 //! whole; only what it gave to its caller it gives again.

@@ -1,4 +1,5 @@
-//! Lookups of keys in bulk by who alone changes index and keys.
+//! Lookups of keys in bulk by who alone changes index and keys: no other thread of it may change them meanwhile, as lines
+//! and keys are loaded many words at a time.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

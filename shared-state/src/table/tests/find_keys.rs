@@ -76,7 +76,7 @@ proptest! {
     #[test]
     fn keys_in_bulk_are_found_as_one_by_one(
         words in prop::collection::vec(prop_oneof![0u64..40, any::<u64>()], 0..600),
-        lines in 20u32..60,
+        lines in 10u32..60,
         room in 0usize..140,
     ) {
         fn keys<const N: usize>(words: &[u64]) -> Vec<[u64; N]> {
@@ -108,4 +108,34 @@ fn a_row_is_found_behind_another_of_its_tag_and_ids_that_are_none_are_not_believ
         .map(|at| if at == 41 { NO_ID } else { at })
         .collect();
     assert_eq!(rows.find(&keys, 64), expected);
+}
+
+#[test]
+fn keys_behind_full_lines_are_found_in_bulk_and_absent_ones_are_not() {
+    for n in [80u64, 95, 100] {
+        let keys: Vec<[u64; 2]> = (0..n).map(|at| [at, !at]).collect();
+        let rows = Rows::<[u64; 2]>::new(10, 128);
+        for (id, key) in (0u32..).zip(&keys) {
+            rows.insert(id, key);
+        }
+        let mut lengths = keys
+            .iter()
+            .map(|key| rows.index.probe_length(Rows::hash(key)));
+        assert!(
+            n < 100 || lengths.any(|lines| lines > 1),
+            "nothing was passed"
+        );
+        // Found and absent ones in turns, so that each part of 32 has both; and some alone.
+        let turns = |at: u64| at.is_multiple_of(2).then_some(at / 2 % n);
+        let all = |at: u64| Some(at % n);
+        for wanted_at in [&turns as &dyn Fn(u64) -> Option<u64>, &all] {
+            let wanted: Vec<[u64; 2]> = (0..4 * n)
+                .map(|at| wanted_at(at).map_or([at, 7], |row| keys[row as usize]))
+                .collect();
+            let expected: Vec<u32> = (0..4 * n)
+                .map(|at| wanted_at(at).map_or(NO_ID, |row| row as u32))
+                .collect();
+            assert_eq!(rows.find(&wanted, wanted.len()), expected, "{n} rows");
+        }
+    }
 }
