@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod aging;
+pub mod binding;
 mod classify;
 pub mod config;
 pub mod drops;

@@ -17,6 +17,7 @@
 //! end. Failure: a death in between leaves a number too high or a binding without sessions; both
 //! only hold room, and [`State::unbind_idle`] gives the latter back.
 
+use crate::binding::{Binding, BindingKey, Source, SourceKey};
 use crate::drops::Drop;
 use crate::port_pool::PortPool;
 use crate::session::{Known, NO_BINDING, NewSession, SessionKey, SessionLayout};
@@ -25,86 +26,8 @@ use baton::routes::Routes;
 use baton::table::{Leads, SecondIndex, Table};
 use baton_datapath::bucket;
 use baton_datapath::rewrite::End;
-use baton_schema::{Record, Zones};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// An inside end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
-#[record(name = "nat.binding.key", version = 1)]
-#[repr(C)]
-pub struct BindingKey {
-    /// The translated host.
-    #[field(kind = "ipv4")]
-    pub inside_addr: [u8; 4],
-    /// Its port, or the identifier of its echo.
-    #[field(kind = "port")]
-    pub inside_port: [u8; 2],
-    /// IP protocol number.
-    #[field(kind = "protocol")]
-    pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
-}
-
-impl BindingKey {
-    /// The inside end.
-    #[must_use]
-    pub fn inside(&self) -> End {
-        End {
-            address: self.inside_addr.into(),
-            port: u16::from_be_bytes(self.inside_port),
-        }
-    }
-}
-
-/// What an inside end looks like from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
-#[record(name = "nat.binding", version = 1)]
-#[repr(C)]
-pub struct Binding {
-    /// The pool address.
-    #[field(kind = "ipv4")]
-    pub outside_addr: [u8; 4],
-    /// The port, or the identifier of the echo.
-    #[field(kind = "port")]
-    pub outside_port: [u8; 2],
-    /// Zero.
-    pub _pad: [u8; 2],
-    /// Sessions that use it.
-    pub sessions: u32,
-}
-
-impl Binding {
-    /// The outside end.
-    #[must_use]
-    pub fn outside(&self) -> End {
-        End {
-            address: self.outside_addr.into(),
-            port: u16::from_be_bytes(self.outside_port),
-        }
-    }
-}
-
-/// An inside address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
-#[record(name = "nat.source.key", version = 1)]
-#[repr(C)]
-pub struct SourceKey {
-    /// The translated host.
-    #[field(kind = "ipv4")]
-    pub inside_addr: [u8; 4],
-}
-
-/// What an inside address holds on one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Record, FromBytes, IntoBytes, Immutable)]
-#[record(name = "nat.source", version = 1)]
-#[repr(C)]
-pub struct Source {
-    /// Sessions.
-    pub sessions: u32,
-}
-
-const _: () = assert!(size_of::<BindingKey>() == 8 && size_of::<Binding>() == 12);
+use baton_schema::Zones;
+use zerocopy::IntoBytes;
 
 /// The second way into the sessions: from outside.
 #[derive(Debug)]
@@ -182,7 +105,9 @@ impl<S: SessionLayout> State<S> {
     /// The binding that has an outside end.
     #[must_use]
     pub fn find_bound(&self, protocol: u8, outside: End) -> Option<(u32, BindingKey)> {
-        let hash = self.bound.hash(bound_bytes(protocol, outside).as_bytes());
+        let hash = self
+            .bound
+            .hash(BindingKey::seen_from_outside(protocol, outside).as_bytes());
         let id = self.bound.find(hash, |id| {
             self.bindings.get(id).is_some_and(|(key, binding)| {
                 key.protocol == protocol && binding.outside() == outside
@@ -272,7 +197,7 @@ impl<S: SessionLayout> State<S> {
         let outside = binding.outside();
         let hash = self
             .bound
-            .hash(bound_bytes(key.protocol, outside).as_bytes());
+            .hash(BindingKey::seen_from_outside(key.protocol, outside).as_bytes());
         self.bound.remove(hash, id);
         self.bindings.remove(id);
         pool.release(key.protocol, outside);
@@ -294,7 +219,7 @@ impl<S: SessionLayout> State<S> {
             let mut rows = Vec::new();
             let all = self.bindings.capacity();
             self.bindings.scan(0, all, |id, key, binding| {
-                let bytes = bound_bytes(key.protocol, binding.outside());
+                let bytes = BindingKey::seen_from_outside(key.protocol, binding.outside());
                 rows.push((self.bound.hash(bytes.as_bytes()), id));
             });
             let _ = self.bound.rebuild(rows);
@@ -331,7 +256,9 @@ impl<S: SessionLayout> State<S> {
         };
         let id = self.bindings.insert(key, binding).ok();
         let id = id.ok_or(Drop::SessionsFull)?;
-        let hash = self.bound.hash(bound_bytes(protocol, outside).as_bytes());
+        let hash = self
+            .bound
+            .hash(BindingKey::seen_from_outside(protocol, outside).as_bytes());
         if self.bound.insert(hash, id).is_err() {
             self.bindings.remove(id);
             return Err(Drop::SessionsFull);
@@ -378,27 +305,4 @@ pub(crate) fn leads_from_outside<S: SessionLayout>(
         && key.remote_addr == asked.remote_addr
         && key.remote_port == asked.remote_port
         && session.known().outside == asked.inside()
-}
-
-fn bound_bytes(protocol: u8, outside: End) -> BindingKey {
-    BindingKey {
-        inside_addr: outside.address.octets(),
-        inside_port: outside.port.to_be_bytes(),
-        protocol,
-        _pad: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use baton_schema::golden::assert_golden;
-
-    #[test]
-    fn released_layouts_never_change() {
-        assert_golden(&BindingKey::schema(), "layouts/nat.binding.key-v1.txt");
-        assert_golden(&Binding::schema(), "layouts/nat.binding-v1.txt");
-        assert_golden(&SourceKey::schema(), "layouts/nat.source.key-v1.txt");
-        assert_golden(&Source::schema(), "layouts/nat.source-v1.txt");
-    }
 }

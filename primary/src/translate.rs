@@ -213,6 +213,10 @@ impl<S: SessionLayout> Gateway<S> {
         let opened = shard.state.open(&opening, &mut translator.pool, reserved);
         if let Ok((id, _)) = opened {
             self.watch(shard, id, h.protocol, state);
+            if fixed.is_some() {
+                // A session of a binding from before the forward may have had this outside end until now.
+                self.fast.forget(&shard.state, id);
+            }
         }
         opened
     }

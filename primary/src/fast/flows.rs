@@ -17,12 +17,15 @@
 //! - C2 an entry goes when its session ends or its record changes. Only its owner does that to a session;
 //! - C3 neighbours are not in here: the next hop is, who is asked for at the packet's turn.
 //!
-//! It is private to the process, says nothing that the tables do not, and is empty after a takeover.
+//! It is private to the process, says nothing that the tables do not, and is empty after a takeover. It takes 64 to
+//! 128 bytes for each session that its shard has room for, at most 32 MiB; of a process that is about to take over, as well.
 
 use crate::session::{Beginning, SessionKey};
 use baton_datapath::common::Common;
+use baton_shared_state::BURST;
 use baton_shared_state::simd::prefetch;
 use baton_shared_state::sys::memory::prefer_huge_pages;
+use baton_shared_state::table::NO_ID;
 use baton_shared_state::table::mix;
 use core::hash::{BuildHasher, Hasher};
 use std::hash::RandomState;
@@ -32,6 +35,8 @@ const MOST: usize = 1 << 20;
 /// One in so many flows that find no room takes another's: where there are more flows than entries, most would be
 /// overwritten before they are asked for again.
 const STUBBORN: u32 = 8;
+/// Sessions that are remembered to have been forgotten.
+const LATELY: usize = 8;
 /// The bit above a key's protocol, as in [`Common::second`].
 const FROM_OUTSIDE: u32 = 40;
 /// Any number with many bits: addresses must not be zeros where they are multiplied.
@@ -132,7 +137,9 @@ pub(crate) struct FlowCache {
     seed: u64,
     age: u64,
     known: Known,
+    /// How often a session was told to be forgotten, and the last of them: number `n` at `n % LATELY`.
     forgotten: u32,
+    lately: [u32; LATELY],
     refused: u32,
 }
 
@@ -157,6 +164,7 @@ impl FlowCache {
             age: NEVER + 1,
             known: Known::default(),
             forgotten: 0,
+            lately: [NO_ID; LATELY],
             refused: 0,
         }
     }
@@ -173,11 +181,12 @@ impl FlowCache {
     #[cold]
     #[inline(never)]
     fn begin_age(&mut self) {
-        self.age += 1;
-        if self.age > LAST_AGE {
-            self.age = NEVER + 1;
-            self.sets.fill(Set([EMPTY; 2]));
-        }
+        self.age = self.age % LAST_AGE + 1;
+        // Ages come again. Until this one does each set is emptied once: by a few at each, as all of them at
+        // once would take milliseconds.
+        let some = self.sets.len().div_ceil(LAST_AGE as usize);
+        let sets = self.sets.chunks_mut(some).nth(self.age as usize - 1);
+        sets.unwrap_or_default().fill(Set([EMPTY; 2]));
     }
 
     /// The set of a flow, by its addresses as they lie in a frame, and its ports with the protocol above them; that is
@@ -254,119 +263,51 @@ impl FlowCache {
         })
     }
 
-    /// Forgets a flow (C2).
-    pub(crate) fn forget(&mut self, key: FlowKey) {
+    /// Forgets flows of a session (C2).
+    pub(crate) fn forget(&mut self, session: u32, flows: &[FlowKey]) {
+        self.lately[self.forgotten as usize % LATELY] = session;
         self.forgotten = self.forgotten.wrapping_add(1);
-        let home = self.home(key.in_frame());
-        for set in [home, home ^ 1] {
-            let Set(entries) = &mut self.sets[set];
-            let same = entries.iter_mut().filter(|entry| entry.key == key);
-            same.for_each(|entry| *entry = EMPTY);
+        for key in flows {
+            let home = self.home(key.in_frame());
+            for set in [home, home ^ 1] {
+                let Set(entries) = &mut self.sets[set];
+                let same = entries.iter_mut().filter(|entry| entry.key == *key);
+                same.for_each(|entry| *entry = EMPTY);
+            }
         }
     }
 
-    /// How often it was told to forget a flow. While that stays, what was recalled is so still.
+    /// How often it was told to forget.
     #[inline(always)]
     pub(crate) fn forgotten(&self) -> u32 {
         self.forgotten
     }
+
+    /// A bit for each of `sessions` that was forgotten since [`FlowCache::forgotten`] was `then`; all bits if there are
+    /// too many to know.
+    #[inline(always)]
+    pub(crate) fn forgotten_since(&self, then: u32, sessions: &[u32; BURST]) -> u32 {
+        match self.forgotten.wrapping_sub(then) {
+            0 => 0,
+            n => self.forgotten_of(n, sessions),
+        }
+    }
+
+    #[inline(never)]
+    fn forgotten_of(&self, n: u32, sessions: &[u32; BURST]) -> u32 {
+        if n as usize > LATELY {
+            return !0;
+        }
+        let ids =
+            (1..=n).map(|back| self.lately[self.forgotten.wrapping_sub(back) as usize % LATELY]);
+        ids.fold(0, |all, id| {
+            let same = sessions.iter().enumerate();
+            same.fold(all, |bits, (at, session)| {
+                bits | u32::from(*session == id) << at
+            })
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use baton_datapath::rewrite::End;
-
-    /// More flows than a cache of 64 entries has room for, each with something known of it.
-    fn flow(n: u32) -> (FlowKey, Flow) {
-        let end = |port| End {
-            address: std::net::Ipv4Addr::from(n),
-            port,
-        };
-        let key = FlowKey::new(&SessionKey::new(17, end(1), end(2)), false);
-        let flow = Flow {
-            becomes: Beginning(u64::from(n) << 20 | 5),
-            session: n,
-            hop: n as u16,
-        };
-        (key, flow)
-    }
-
-    fn recall(cache: &FlowCache, (key, _): &(FlowKey, Flow)) -> Option<Flow> {
-        let (addresses, ports) = key.in_frame();
-        let home = cache.home_of(addresses, ports);
-        let found = [cache.recall(home, *key), cache.recall_further(home, *key)];
-        let mut known = found.into_iter().filter(|(known, _)| *known);
-        known.next().map(|(_, flow)| flow)
-    }
-
-    fn known(cache: &FlowCache, flows: &[(FlowKey, Flow)]) -> usize {
-        let found = flows.iter().filter_map(|flow| {
-            let found = recall(cache, flow)?;
-            assert_eq!(found, flow.1, "another flow's");
-            Some(())
-        });
-        found.count()
-    }
-
-    #[test]
-    fn what_is_recalled_is_what_was_remembered_last() {
-        let mut cache = FlowCache::new(32);
-        let flows: Vec<_> = (0..1_000).map(flow).collect();
-        for (at, &(key, flow)) in flows.iter().enumerate() {
-            cache.remember(key, flow);
-            known(&cache, &flows[..=at]);
-        }
-        let all = known(&cache, &flows);
-        assert!((57..=64).contains(&all), "{all} of 64");
-        assert!(known(&cache, &flows[500..]) > 20, "new flows find no room");
-        let mut one = *flows
-            .iter()
-            .find(|one| recall(&cache, one).is_some())
-            .unwrap();
-        one.1.hop = 7;
-        cache.remember(one.0, one.1);
-        assert_eq!(recall(&cache, &one), Some(one.1));
-        cache.forget(one.0);
-        assert_eq!(recall(&cache, &one), None);
-        assert_eq!(cache.forgotten(), 1);
-    }
-
-    #[test]
-    fn the_two_directions_of_a_key_are_two_flows() {
-        let mut cache = FlowCache::new(32);
-        let (out, flow) = flow(3);
-        let FlowKey([first, second]) = out;
-        let inwards = FlowKey([first, second | 1 << FROM_OUTSIDE]);
-        let (addresses, ports) = out.in_frame();
-        let protocol = ports & 0xff_0000_0000;
-        let ports = u64::from((ports as u32).rotate_left(16));
-        let turned = (addresses.rotate_left(32), ports | protocol);
-        assert_eq!(inwards.in_frame(), turned, "the near end is the receiver");
-        cache.remember(out, flow);
-        assert_eq!(recall(&cache, &(out, flow)), Some(flow));
-        assert_eq!(recall(&cache, &(inwards, flow)), None);
-    }
-
-    #[test]
-    fn an_age_ends_for_all_and_none_comes_back_when_ages_are_counted_anew() {
-        let mut cache = FlowCache::new(32);
-        let flows: Vec<_> = (0..32).map(flow).collect();
-        let mut routes = 0;
-        let mut renew = |cache: &mut FlowCache| {
-            routes += 1;
-            let routes = (routes, 0);
-            cache.renew(Known { gains: 1, routes });
-        };
-        for _ in 0..3 {
-            for &(key, flow) in &flows {
-                cache.remember(key, flow);
-            }
-            assert!(known(&cache, &flows) > 24);
-            for _ in 0..LAST_AGE {
-                renew(&mut cache);
-                assert_eq!(known(&cache, &flows), 0, "age {}", cache.age);
-            }
-        }
-    }
-}
+mod tests;

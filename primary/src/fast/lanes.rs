@@ -153,13 +153,12 @@ impl Lanes {
         Beginning(self.changes.new_end(at))
     }
 
-    /// A bit for each lane whose flow was recalled, if nothing was forgotten since.
+    /// A bit for each lane whose flow was recalled, if its session was not forgotten since.
     #[inline(always)]
-    pub(super) fn recalled(&self, flows: &FlowCache) -> u32 {
-        match self.forgotten == flows.forgotten() {
-            true => self.recalled,
-            false => 0,
-        }
+    pub(super) fn recalled(&mut self, flows: &FlowCache) -> u32 {
+        self.recalled &= !flows.forgotten_since(self.forgotten, &self.sessions);
+        self.forgotten = flows.forgotten();
+        self.recalled
     }
 
     /// Counts the packets at `range`, which are planned.

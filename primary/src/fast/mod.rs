@@ -21,7 +21,8 @@
 //!   by `classify`, `translate`, `local`), or nothing at all: then the whole path has its turn with
 //!   the untouched packet. So it never drops, asks, complains, or opens a session;
 //! - F2 stage 3 takes a packet when all packets before it are done: what they opened or changed is
-//!   seen, by comparing rows and asking for neighbours then and not before.
+//!   seen, by comparing rows (or asking the flow cache which sessions were forgotten since), and by asking for
+//!   neighbours then and not before.
 
 mod flows;
 mod lanes;
@@ -93,8 +94,8 @@ impl Fast {
             return;
         };
         let outside = seen_from_outside(&key, &session);
-        self.flows.forget(FlowKey::new(&key, false));
-        self.flows.forget(FlowKey::new(&outside, true));
+        let flows = [FlowKey::new(&key, false), FlowKey::new(&outside, true)];
+        self.flows.forget(id, &flows);
     }
 }
 
