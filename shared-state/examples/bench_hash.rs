@@ -13,9 +13,7 @@ mod peer;
 use std::hint::black_box;
 use std::time::Instant;
 
-use baton_shared_state::table::{
-    IdPlan, IdShard, IdSpace, Index, IndexShard, Keys, NO_ID, hash_bytes,
-};
+use baton_shared_state::table::{IdPlan, IdShard, IdSpace, Index, IndexShard, Keys, NO_ID};
 use peer::{calib, emit, emit_value, measure, memory, placed, reps, sm64, zipf1};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -57,7 +55,6 @@ fn keys<K: Key>(n: usize, mut seed: u64) -> Vec<K> {
 /// A table of one shard.
 struct Table<K> {
     index: IndexShard,
-    seed: u64,
     keys: Keys<K>,
     ids: IdShard,
     bytes: usize,
@@ -75,7 +72,6 @@ impl<K: Key> Table<K> {
         let index = Index::create(memory(bytes[0]), 1, lines, 9).expect("an index");
         Table {
             index: index.shard(0),
-            seed: index.seed(),
             keys: Keys::new(memory(bytes[1]), plan.total()).expect("keys"),
             ids: IdSpace::create(memory(bytes[2]), plan)
                 .expect("ids")
@@ -86,7 +82,7 @@ impl<K: Key> Table<K> {
 
     #[inline(always)]
     fn hash(&self, key: &K) -> u64 {
-        hash_bytes(self.seed, key.as_bytes())
+        self.index.hash(key.as_bytes())
     }
 
     #[inline(always)]
@@ -98,7 +94,7 @@ impl<K: Key> Table<K> {
     /// The ids of a burst of keys, [`NO_ID`] for none; returns how many there are.
     #[inline(always)]
     fn find_burst(&self, keys: &[K], out: &mut [u32; BURST]) -> usize {
-        self.index.find_keys(self.seed, &self.keys, keys, out)
+        self.index.find_keys(&self.keys, keys, out)
     }
 
     #[inline]

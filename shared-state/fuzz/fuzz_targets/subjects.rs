@@ -8,7 +8,7 @@ use baton_shared_state::mbuf::Chain;
 use baton_shared_state::mempool::Pool;
 use baton_shared_state::meter::{Meters, Rfc4115, SrTcm, TrTcm};
 use baton_shared_state::rcu::{DeferQueue, Qsbr};
-use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index, Keys, NO_ID, hash_bytes};
+use baton_shared_state::table::{Dirty, IdPlan, IdSpace, Index, Keys, NO_ID};
 
 use crate::input::Input;
 use crate::{Subject, guarded};
@@ -36,8 +36,8 @@ pub fn index() -> Subject {
             .insert(0x1234_5678_9abc_def0 ^ u64::from(id), id)
     });
     for id in 0..ROWS {
-        let key = u128::from(id).to_le_bytes();
-        _ = index.shard(1).insert(hash_bytes(3, &key), id);
+        let (key, shard) = (u128::from(id).to_le_bytes(), index.shard(1));
+        _ = shard.insert(shard.hash(&key), id);
     }
     Subject {
         region,
@@ -50,7 +50,7 @@ pub fn index() -> Subject {
             shard.find_burst(|i| hashes[i], |_| {}, |i, id| id as usize != i, &mut ids);
             hashes.iter().for_each(|hash| _ = shard.probe_length(*hash));
             let wanted: [[u64; 2]; 32] = core::array::from_fn(|i| [i as u64, 0]);
-            shard.find_keys(index.seed(), keys(), &wanted, &mut ids);
+            shard.find_keys(keys(), &wanted, &mut ids);
             assert!(ids.iter().all(|id| *id < ROWS || *id == NO_ID));
             Some(())
         },

@@ -20,6 +20,7 @@
 
 use thiserror::Error;
 
+use super::hash::hash_bytes;
 use super::line::{ENTRIES, Line, WORDS, tag};
 use super::{NO_ID, TableError, check_number};
 use crate::limits::MAX_SHARDS;
@@ -42,8 +43,6 @@ const MAX_LINES: u64 = 1 << 30;
 const JUMPS: usize = 8;
 /// 2^32 over the golden ratio: spreads the tag over the distance of a jump.
 const GOLDEN: u32 = 0x9e37_79b9;
-/// Rows whose lines are fetched ahead in a rebuild.
-const AHEAD: usize = 32;
 
 /// No entry is free in the shard's sub-table.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +135,7 @@ impl Index {
         IndexShard {
             lines: Line::all(words),
             live: self.region.u64(at),
+            seed: self.seed,
             path: Path::best(),
         }
     }
@@ -150,10 +150,17 @@ const fn shard_bytes(lines: u32) -> usize {
 pub struct IndexShard {
     lines: &'static [Line],
     live: &'static AtomicU64,
+    seed: u64,
     path: Path,
 }
 
 impl IndexShard {
+    /// The hash of a key.
+    #[inline(always)]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        hash_bytes(self.seed, key)
+    }
+
     /// The id under `hash` for which `same` holds, if there is one.
     #[inline]
     pub fn find(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
@@ -268,6 +275,12 @@ impl IndexShard {
         self.lines
     }
 
+    /// The key of the hash function.
+    #[inline]
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// How bursts are looked up.
     #[inline]
     pub(super) fn path(&self) -> Path {
@@ -287,27 +300,6 @@ impl IndexShard {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Makes it anew from all live rows of the shard; returns how many there were.
-    pub fn rebuild(&self, rows: impl IntoIterator<Item = (u64, u32)>) -> Result<u64, Full> {
-        self.clear();
-        let mut rows = rows.into_iter();
-        let mut ahead = [(0, 0); AHEAD];
-        loop {
-            let mut n = 0;
-            for (to, row) in ahead.iter_mut().zip(&mut rows) {
-                *to = row;
-                self.prefetch(row.0);
-                n += 1;
-            }
-            for (hash, id) in &ahead[..n] {
-                self.insert(*hash, *id)?;
-            }
-            if n < AHEAD {
-                return Ok(self.len());
-            }
-        }
     }
 
     /// Empties it.

@@ -29,6 +29,7 @@ mod index;
 mod keys;
 mod likely;
 mod line;
+mod rebuild;
 mod records;
 mod words;
 

@@ -27,7 +27,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// how many were found.
     #[inline]
     pub fn find_ids(&self, keys: &[K], ids: &mut [u32]) -> usize {
-        self.index.find_keys(self.seed, &self.keys, keys, ids)
+        self.index.find_keys(&self.keys, keys, ids)
     }
 
     /// Brings the line of the index where a hash leads to into the processor's cache.

@@ -28,7 +28,6 @@ use baton_schema::Record;
 use baton_shared_state::sync::{AtomicU32, Ordering, fence};
 use baton_shared_state::table::{
     Dirty, Full, Hot, Hot64, HotWords, IdShard, IdSpace, IndexShard, Keys, NO_ID, Records,
-    hash_bytes,
 };
 use core::ops::Range;
 use std::sync::Arc;
@@ -44,7 +43,6 @@ pub struct Table<K, V, H = Hot64> {
     records: Records<V>,
     hot: Hot<H>,
     index: IndexShard,
-    seed: u64,
     dirty: Dirty,
     tracking: &'static AtomicU32,
     /// The older generation of the records, while an upgrade is under way.
@@ -78,7 +76,7 @@ impl<K: Record, V: Record, H: HotWords> Table<K, V, H> {
     /// The hash of a key in this table.
     #[inline]
     pub fn hash(&self, key: &K) -> u64 {
-        hash_bytes(self.seed, key.as_bytes())
+        self.index.hash(key.as_bytes())
     }
 
     /// The record of a key, made by `first` if there is none.

@@ -3,7 +3,7 @@
 use crate::table::zones::declare_index;
 use crate::zone::{Declare, Gain, Live, Opener, Zone, ZoneError};
 use baton_schema::Policy;
-use baton_shared_state::table::{Full, Index, IndexShard, hash_bytes};
+use baton_shared_state::table::{Full, Index, IndexShard};
 
 /// What a second index leads to: names the table whose ids it holds, and the memzone of its own.
 pub trait Leads: Send + 'static {
@@ -17,7 +17,6 @@ pub trait Leads: Send + 'static {
 #[derive(Debug)]
 pub struct SecondIndex<L> {
     index: IndexShard,
-    seed: u64,
     stale: bool,
     of: core::marker::PhantomData<fn() -> L>,
 }
@@ -26,25 +25,13 @@ impl<L: Leads> SecondIndex<L> {
     /// The hash under which `bytes` are to be found.
     #[inline]
     pub fn hash(&self, bytes: &[u8]) -> u64 {
-        hash_bytes(self.seed, bytes)
+        self.index.hash(bytes)
     }
 
     /// The id under `hash` for which `same` holds.
     #[inline]
     pub fn find(&self, hash: u64, same: impl FnMut(u32) -> bool) -> Option<u32> {
         self.index.find(hash, same)
-    }
-
-    /// Looks up in bulk; see `IndexShard::find_burst`.
-    #[inline]
-    pub fn find_burst(
-        &self,
-        hash_of: impl FnMut(usize) -> u64,
-        touch: impl Fn(u32),
-        same: impl Fn(usize, u32) -> bool,
-        out: &mut [u32],
-    ) -> usize {
-        self.index.find_burst(hash_of, touch, same, out)
     }
 
     /// Brings the line where a hash leads to into the processor's cache.
@@ -113,7 +100,6 @@ impl<L: Leads> Zone for SecondIndex<L> {
         })?;
         Ok(SecondIndex {
             index: index.shard(opener.shard()),
-            seed: index.seed(),
             stale: false,
             of: core::marker::PhantomData,
         })

@@ -199,7 +199,6 @@ impl<K: Record, V: Record, H: HotWords> Zone for Table<K, V, H> {
             records: Records::new(own.region, total).map_err(|why| corrupt(name, &why))?,
             hot: Hot::new(hot.region, total).map_err(|why| corrupt(&named("hot"), &why))?,
             index: index.shard(shard),
-            seed: index.seed(),
             dirty: Dirty::attach(bitmap).map_err(|why| corrupt(&named("dirty"), &why))?,
             tracking: dirty.u32(0),
             older: own.previous.clone(),

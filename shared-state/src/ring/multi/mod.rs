@@ -40,6 +40,7 @@ mod peek;
 mod repair;
 mod rts;
 mod side;
+#[cfg_attr(loom, path = "start_loom.rs")]
 mod start;
 mod words;
 

@@ -8,39 +8,21 @@
 //!   the lines of 64 parties, and the slots ([`Start::in_region`] has seen them).
 //! - I2 All of it is atomics, and reached as such.
 
-#[cfg(not(loom))]
 use core::marker::PhantomData;
-#[cfg(not(loom))]
 use core::ptr::NonNull;
 
 use super::side::{Line, Shared};
-#[cfg(not(loom))]
 use crate::limits::MAX_SHARDS;
-#[cfg(not(loom))]
 use crate::region::Region;
 use crate::ring::element::Element;
 use crate::ring::slots::Slots;
-#[cfg(not(loom))]
 use crate::sync::AtomicU64;
 
 /// Where the slots begin.
-#[cfg(not(loom))]
 pub(in crate::ring) const SLOTS_AT: usize = size_of::<Shared>() + MAX_SHARDS * size_of::<Line>();
 
 /// The first byte of a ring.
-#[cfg(not(loom))]
 pub(in crate::ring) struct Start<E: Element>(NonNull<u8>, PhantomData<&'static [E::Slot]>);
-
-/// The parts of a ring in plain memory.
-#[cfg(loom)]
-pub(in crate::ring) struct Start<E: Element>(pub(in crate::ring) &'static Parts<E>);
-
-#[cfg(loom)]
-pub(in crate::ring) struct Parts<E: Element> {
-    pub(in crate::ring) words: Shared,
-    pub(in crate::ring) lines: Vec<Line>,
-    pub(in crate::ring) slots: Vec<E::Slot>,
-}
 
 // A derive would ask the slots to be copied.
 impl<E: Element> Clone for Start<E> {
@@ -52,13 +34,10 @@ impl<E: Element> Clone for Start<E> {
 impl<E: Element> Copy for Start<E> {}
 
 // SAFETY: what it points to is atomics of the process's life (I1, I2).
-#[cfg(not(loom))]
 unsafe impl<E: Element> Send for Start<E> {}
 // SAFETY: as above.
-#[cfg(not(loom))]
 unsafe impl<E: Element> Sync for Start<E> {}
 
-#[cfg(not(loom))]
 impl<E: Element> Start<E> {
     /// The ring that fills a region.
     ///
@@ -97,22 +76,5 @@ impl<E: Element> Start<E> {
         let slots = self.0.as_ptr().wrapping_add(SLOTS_AT).cast();
         // SAFETY: as in `words`; so many are there (the caller's promise), and their words need less alignment.
         Slots(unsafe { core::slice::from_raw_parts(slots, capacity) })
-    }
-}
-
-#[cfg(loom)]
-impl<E: Element> Start<E> {
-    pub(super) fn words(self) -> &'static Shared {
-        &self.0.words
-    }
-
-    pub(super) fn lines(self) -> &'static [Line] {
-        &self.0.lines
-    }
-
-    /// # Safety
-    /// - None is needed here.
-    pub(super) unsafe fn slots(self, _: usize) -> Slots<E> {
-        Slots(&self.0.slots)
     }
 }

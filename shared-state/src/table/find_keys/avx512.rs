@@ -33,7 +33,6 @@ pub(super) const fn fits<K>() -> bool {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 pub(super) fn find<K: FromBytes + IntoBytes + Immutable + Copy>(
     shard: &IndexShard,
-    seed: u64,
     keys: &Keys<K>,
     wanted: &[K],
     out: &mut [u32],
@@ -42,13 +41,13 @@ pub(super) fn find<K: FromBytes + IntoBytes + Immutable + Copy>(
     let (outs, rest_out) = out.as_chunks_mut::<PART>();
     let mut found = 0;
     for (wanted, out) in parts.iter().zip(outs) {
-        found += match likely(shard, seed, keys, wanted, out) {
+        found += match likely(shard, keys, wanted, out) {
             Some(found) => found,
-            None => shard.find_each(seed, keys, wanted, out),
+            None => shard.find_each(keys, wanted, out),
         };
     }
     if !rest.is_empty() {
-        found += shard.find_each(seed, keys, rest, rest_out);
+        found += shard.find_each(keys, rest, rest_out);
     }
     found
 }
@@ -58,14 +57,13 @@ pub(super) fn find<K: FromBytes + IntoBytes + Immutable + Copy>(
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi1,popcnt")]
 fn likely<K: FromBytes + IntoBytes + Immutable + Copy>(
     shard: &IndexShard,
-    seed: u64,
     keys: &Keys<K>,
     wanted: &[K; PART],
     ids: &mut [u32; PART],
 ) -> Option<usize> {
     let last_word = size_of::<K>() / WORD - 1;
     let columns = wanted.as_chunks::<COLUMN>().0;
-    let ask = |i: usize| ask(shard, hash_column(seed, &columns[i]));
+    let ask = |i: usize| ask(shard, hash_column(shard.seed(), &columns[i]));
     let [a, b, c, d] = [ask(0), ask(1), ask(2), ask(3)];
     let hashes = words([a.0, b.0, c.0, d.0]);
     let homes = words([a.1, b.1, c.1, d.1]);

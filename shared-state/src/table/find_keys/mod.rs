@@ -6,7 +6,6 @@ mod avx512;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::hash::hash_bytes;
 use super::index::IndexShard;
 use super::keys::Keys;
 #[cfg(target_arch = "x86_64")]
@@ -14,11 +13,10 @@ use crate::simd::Path;
 
 impl IndexShard {
     /// Looks up keys in bulk for who alone changes index and keys (see [`Keys::holds`]), as many as the shorter slice
-    /// has: `out[i]` is the id of `wanted[i]`, or [`super::NO_ID`]. `seed` is the index's. Returns how many were found.
+    /// has: `out[i]` is the id of `wanted[i]`, or [`super::NO_ID`]. Returns how many were found.
     #[inline]
     pub fn find_keys<K: FromBytes + IntoBytes + Immutable + Copy>(
         &self,
-        seed: u64,
         keys: &Keys<K>,
         wanted: &[K],
         out: &mut [u32],
@@ -28,21 +26,20 @@ impl IndexShard {
         #[cfg(target_arch = "x86_64")]
         if avx512::fits::<K>() && self.path() == Path::Avx512 {
             // SAFETY: the path was seen to be available when it was chosen.
-            return unsafe { avx512::find(self, seed, keys, wanted, out) };
+            return unsafe { avx512::find(self, keys, wanted, out) };
         }
-        self.find_each(seed, keys, wanted, out)
+        self.find_each(keys, wanted, out)
     }
 
     /// The same for as many keys as `out` has room for, by the steps of [`IndexShard::find_burst`].
     fn find_each<K: FromBytes + IntoBytes + Immutable + Copy>(
         &self,
-        seed: u64,
         keys: &Keys<K>,
         wanted: &[K],
         out: &mut [u32],
     ) -> usize {
         self.find_burst(
-            |i| hash_bytes(seed, wanted[i].as_bytes()),
+            |i| self.hash(wanted[i].as_bytes()),
             |id| keys.prefetch(id),
             |i, id| keys.holds(id, &wanted[i]),
             out,

@@ -42,7 +42,7 @@ impl<K: FromBytes + IntoBytes + Immutable + Copy + PartialEq + core::fmt::Debug>
             .filter_map(|path| self.index.with_path(path))
             .map(|index| {
                 let mut ids = vec![7; room];
-                let found = index.find_keys(SEED, &self.keys, wanted, &mut ids);
+                let found = index.find_keys(&self.keys, wanted, &mut ids);
                 let n = wanted.len().min(room);
                 assert_eq!(found, ids[..n].iter().filter(|id| **id != NO_ID).count());
                 assert!(
